@@ -1,0 +1,258 @@
+"""Frozen settings, one dataclass a concern, and the errors that users may meet."""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass, field, fields
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+T = TypeVar("T")
+
+PROJECT_ROOT = Path(__file__).resolve().parent
+
+
+class SpeechToTextError(Exception):
+    """Base of every error whose message is meant for the user."""
+
+
+class AudioError(SpeechToTextError):
+    """The audio is not what it must be; says what it is and what is needed."""
+
+
+class CorpusError(SpeechToTextError):
+    """A corpus, a manifest or a text of one cannot be used."""
+
+
+class DecodingError(SpeechToTextError):
+    """Log-probabilities and the decoder's settings or alphabet do not fit."""
+
+
+class ModelError(SpeechToTextError):
+    """A model's files are missing, broken or of another kind."""
+
+
+class ModelUnavailableError(ModelError):
+    """No model answers at present; trying again later may help."""
+
+
+def _check(holds: bool, message: str) -> None:
+    if not holds:
+        raise ValueError(message)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AudioConfig:
+    """The native form of audio: what the SavedModel and `/upload/` take.
+
+    Only the rate and the longest duration can be chosen; samples are 16-bit PCM, mono.
+    """
+
+    sample_rate_hz: int = 22_050
+    max_duration_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        _check(self.sample_rate_hz >= 1000, f"sample_rate_hz {self.sample_rate_hz} is under 1000")
+        _check(self.max_duration_s > 0, f"max_duration_s {self.max_duration_s} is not positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeatureConfig:
+    """How a waveform becomes features; lengths are in samples.
+
+    `stft` gives `fft_length // 2 + 1` magnitudes to the power `magnitude_power`; `log_mel` gives
+    the logarithm of `num_mel_bands` mel energies between `min_hz` and `max_hz`.
+    """
+
+    kind: Literal["stft", "log_mel"] = "stft"
+    frame_length: int = 256
+    frame_step: int = 160
+    fft_length: int = 384
+    magnitude_power: float = 0.5
+    num_mel_bands: int = 80
+    min_hz: float = 20.0
+    max_hz: float = 8000.0
+    log_floor: float = 1e-6
+
+    def __post_init__(self) -> None:
+        _check(self.kind in ("stft", "log_mel"), f"kind {self.kind!r} is not stft or log_mel")
+        _check(self.frame_length >= 1, f"frame_length {self.frame_length} is under 1")
+        _check(self.frame_step >= 1, f"frame_step {self.frame_step} is under 1")
+        _check(
+            self.fft_length >= self.frame_length,
+            f"fft_length {self.fft_length} is under frame_length {self.frame_length}",
+        )
+        _check(0 <= self.min_hz < self.max_hz, f"min_hz {self.min_hz} to max_hz {self.max_hz}")
+        _check(self.log_floor > 0, f"log_floor {self.log_floor} is not positive")
+
+    @property
+    def num_bins(self) -> int:
+        """Features a frame."""
+        return self.num_mel_bands if self.kind == "log_mel" else self.fft_length // 2 + 1
+
+
+LOG_MEL = FeatureConfig(kind="log_mel", frame_length=551, frame_step=220, fft_length=1024)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConvolutionConfig:
+    """One convolution; `kernel` and `stride` are (time, frequency), kernels odd."""
+
+    filters: int = 32
+    kernel: tuple[int, int] = (11, 41)
+    stride: tuple[int, int] = (2, 2)
+
+    def __post_init__(self) -> None:
+        _check(self.filters >= 1, f"filters {self.filters} is under 1")
+        _check(
+            all(size % 2 == 1 for size in self.kernel),
+            f"kernel {self.kernel}: sizes must be odd, so that padding is symmetric",
+        )
+        _check(min(self.stride) >= 1, f"stride {self.stride} is under 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkConfig:
+    """Every size of a network; the defaults are DeepSpeech2 as published for LJSpeech."""
+
+    kind: Literal["deepspeech2"] = "deepspeech2"
+    convolutions: tuple[ConvolutionConfig, ...] = (
+        ConvolutionConfig(),
+        ConvolutionConfig(kernel=(11, 21), stride=(1, 2)),
+    )
+    gru_layers: int = 5
+    gru_units: int = 512
+    normalise_gru_inputs: bool = False
+    dense_units: int = 1024
+    dropout: float = 0.5
+
+    def __post_init__(self) -> None:
+        _check(self.kind == "deepspeech2", f"network kind {self.kind!r} is not deepspeech2")
+        _check(len(self.convolutions) >= 1, "no convolution: at least one is needed")
+        _check(self.gru_layers >= 1, f"gru_layers {self.gru_layers} is under 1")
+        _check(self.gru_units >= 1, f"gru_units {self.gru_units} is under 1")
+        _check(self.dense_units >= 0, f"dense_units {self.dense_units} is negative")
+        _check(0 <= self.dropout < 1, f"dropout {self.dropout} is not in [0, 1)")
+
+    @property
+    def time_stride(self) -> int:
+        """Feature frames for each frame of output."""
+        stride = 1
+        for convolution in self.convolutions:
+            stride *= convolution.stride[0]
+        return stride
+
+    def num_output_frames(self, num_frames: int) -> int:
+        """Return how many frames come out when `num_frames` features go in."""
+        for convolution in self.convolutions:
+            num_frames = -(-num_frames // convolution.stride[0])
+        return num_frames
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingConfig:
+    """One training run.
+
+    The rate of learning rises over `warmup_share` of all steps to `learning_rate` and falls as a
+    cosine to `final_learning_rate`. A batch holds at most `batch_seconds` with its padding.
+    `repeat` names corpora whose clips occur several times an epoch.
+    """
+
+    epochs: int = 50
+    batch_seconds: float = 160.0
+    learning_rate: float = 1e-3
+    final_learning_rate: float = 1e-6
+    warmup_share: float = 0.05
+    weight_decay: float = 1e-4
+    gradient_clip_norm: float = 5.0
+    max_clip_s: float = 25.0
+    seed: int = 0
+    checkpoint_minutes: float = 10.0
+    sample_transcripts: int = 4
+    repeat: tuple[tuple[str, int], ...] = ()
+    jit_compile: bool = False
+
+    def __post_init__(self) -> None:
+        _check(self.epochs >= 1, f"epochs {self.epochs} is under 1")
+        _check(self.batch_seconds > 0, f"batch_seconds {self.batch_seconds} is not positive")
+        _check(self.learning_rate > 0, f"learning_rate {self.learning_rate} is not positive")
+        _check(0 <= self.warmup_share < 1, f"warmup_share {self.warmup_share} is not in [0, 1)")
+        _check(self.max_clip_s > 0, f"max_clip_s {self.max_clip_s} is not positive")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Features and network that belong together."""
+
+    features: FeatureConfig = field(default_factory=FeatureConfig)
+    network: NetworkConfig = field(default_factory=NetworkConfig)
+    training: TrainingConfig = field(default_factory=TrainingConfig)
+
+
+PRESETS = {
+    "deepspeech2": Preset(training=TrainingConfig(learning_rate=3e-4)),
+    "small": Preset(
+        features=LOG_MEL,
+        network=NetworkConfig(
+            convolutions=(
+                ConvolutionConfig(filters=16, kernel=(11, 9), stride=(2, 2)),
+                ConvolutionConfig(filters=32, kernel=(7, 5), stride=(2, 2)),
+            ),
+            gru_layers=3,
+            gru_units=256,
+            normalise_gru_inputs=True,
+            dense_units=0,
+            dropout=0.1,
+        ),
+        training=TrainingConfig(epochs=8, learning_rate=2e-3),
+    ),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ServerConfig:
+    """The HTTP service; `api.py` reads these from `STT_…` variables."""
+
+    host: str = "127.0.0.1"
+    port: int = 8000
+    model: Path = PROJECT_ROOT / "Models" / "english-small"
+    log_folder: Path = PROJECT_ROOT / "logs"
+    max_upload_bytes: int = 16 * 1024 * 1024
+    max_duration_s: float = 120.0
+
+    def __post_init__(self) -> None:
+        _check(0 <= self.port <= 65_535, f"port {self.port} is not in 0 to 65535")
+        _check(self.max_upload_bytes >= 1, f"max_upload_bytes {self.max_upload_bytes} is under 1")
+        _check(self.max_duration_s > 0, f"max_duration_s {self.max_duration_s} is not positive")
+
+
+def to_json(config: Any) -> dict[str, Any]:
+    """Return a settings dataclass as plain values for a JSON file."""
+    return asdict(config)
+
+
+def features_from_json(values: dict[str, Any]) -> FeatureConfig:
+    """Read what `to_json` wrote; an unknown or missing key raises `ModelError`."""
+    return _from_json(FeatureConfig, values)
+
+
+def network_from_json(values: dict[str, Any]) -> NetworkConfig:
+    """Read what `to_json` wrote; an unknown or missing key raises `ModelError`."""
+    convolutions = tuple(
+        _from_json(
+            ConvolutionConfig,
+            {key: tuple(v) if isinstance(v, list) else v for key, v in convolution.items()},
+        )
+        for convolution in values.get("convolutions", ())
+    )
+    return _from_json(NetworkConfig, {**values, "convolutions": convolutions})
+
+
+def _from_json(kind: type[T], values: dict[str, Any]) -> T:
+    names = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
+    if names != values.keys():
+        missing, unknown = sorted(names - values.keys()), sorted(values.keys() - names)
+        raise ModelError(f"{kind.__name__}: missing settings {missing}, unknown settings {unknown}")
+    try:
+        return kind(**values)
+    except (ValueError, TypeError) as error:
+        raise ModelError(f"{kind.__name__}: {error}") from error

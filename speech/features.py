@@ -1,0 +1,84 @@
+"""The only STFT of the project: training and the served graph trace these same functions."""
+
+from __future__ import annotations
+
+import numpy as np
+import tensorflow as tf
+from numpy.typing import NDArray
+
+from config import FeatureConfig
+
+_MIN_DEVIATION = 1e-5
+
+
+def num_feature_frames(num_samples: tf.Tensor, config: FeatureConfig) -> tf.Tensor:
+    """Return int32 frames for `num_samples`: those that fit whole, and at least one."""
+    num_samples = tf.cast(num_samples, tf.int32)
+    return tf.maximum(1, 1 + (num_samples - config.frame_length) // config.frame_step)
+
+
+def extract_features(
+    waveform: tf.Tensor, num_samples: tf.Tensor, config: FeatureConfig, *, sample_rate_hz: int
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Return normalised features and their true lengths.
+
+    Args:
+        waveform: float32 `[batch, samples]` in [-1, 1]; what lies beyond `num_samples` is ignored.
+        num_samples: int32 `[batch]`.
+        config: the kind and the sizes.
+        sample_rate_hz: the waveform's, for mel bands.
+    Returns:
+        float32 `[batch, frames, config.num_bins]`, zero beyond each clip's end, and int32 `[batch]`
+        numbers of frames.
+    """
+    inside = tf.sequence_mask(num_samples, tf.shape(waveform)[1], dtype=waveform.dtype)
+    spectrum = _magnitudes(waveform * inside, config)
+    if config.kind == "log_mel":
+        mel = mel_matrix(config, sample_rate_hz=sample_rate_hz)
+        features = tf.math.log(spectrum**2 @ tf.constant(mel) + config.log_floor)
+    else:
+        features = spectrum**config.magnitude_power
+    num_frames = num_feature_frames(num_samples, config)
+    return normalise_features(features, num_frames), num_frames
+
+
+def normalise_features(features: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
+    """Give each bin mean 0 and deviation 1 over the clip's own frames; zero beyond them.
+
+    Args:
+        features: float32 `[batch, frames, bins]`.
+        num_frames: int32 `[batch]`, at least 1 each.
+    """
+    inside = tf.sequence_mask(num_frames, tf.shape(features)[1], dtype=features.dtype)[..., tf.newaxis]
+    count = tf.reduce_sum(inside, axis=1, keepdims=True)
+    mean = tf.reduce_sum(features * inside, axis=1, keepdims=True) / count
+    centred = (features - mean) * inside
+    variance = tf.reduce_sum(centred**2, axis=1, keepdims=True) / count
+    return centred / tf.maximum(tf.sqrt(variance), _MIN_DEVIATION)
+
+
+def mel_matrix(config: FeatureConfig, *, sample_rate_hz: int) -> NDArray[np.float32]:
+    """Return float32 `[fft_length // 2 + 1, num_mel_bands]`, triangles of peak 1 on the mel scale.
+
+    Source: O'Shaughnessy 1987, `mel = 2595 log10(1 + hz / 700)`; triangles linear in mel.
+    """
+
+    def to_mel(hz: NDArray[np.float64] | float) -> NDArray[np.float64]:
+        return 2595.0 * np.log10(1.0 + np.asarray(hz) / 700.0)
+
+    bins_hz = np.arange(config.fft_length // 2 + 1) * sample_rate_hz / config.fft_length
+    max_hz = min(config.max_hz, sample_rate_hz / 2)
+    edges = np.linspace(to_mel(config.min_hz), to_mel(max_hz), config.num_mel_bands + 2)
+    lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
+    bins = to_mel(bins_hz)[:, np.newaxis]
+    rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
+    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+
+
+def _magnitudes(waveform: tf.Tensor, config: FeatureConfig) -> tf.Tensor:
+    """Return float32 `[batch, frames, fft_length // 2 + 1]`, periodic Hann window, no centring."""
+    missing = tf.maximum(0, config.frame_length - tf.shape(waveform)[1])
+    waveform = tf.pad(waveform, [[0, 0], [0, missing]])
+    return tf.abs(
+        tf.signal.stft(waveform, config.frame_length, config.frame_step, config.fft_length)
+    )

@@ -1,0 +1,80 @@
+"""The whole state of a training run in one file."""
+
+from __future__ import annotations
+
+import dataclasses
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from config import ModelError
+from speech.audio import write_atomically
+
+
+@dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """Where a run stands: batches of `epoch` (from 0) that are done, and the best scores so far."""
+
+    epoch: int = 0
+    batch: int = 0
+    best_wer: float = float("inf")
+    best_cer: float = float("inf")
+
+    @property
+    def best_rank(self) -> tuple[float, float]:
+        """Order of models: WER first, CER where it ties."""
+        return self.best_wer, self.best_cer
+
+
+def save_checkpoint(path: Path, model: Any, state: Checkpoint, recipe: Any) -> None:
+    """Write weights, dropout's random state, optimizer and position, atomically."""
+    arrays = {f"{i:05d}": np.asarray(v) for i, v in enumerate(_variables(model))}
+    about = {"state": dataclasses.asdict(state), "recipe": dataclasses.asdict(recipe)}
+    buffer = io.BytesIO()
+    np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
+    write_atomically(path, buffer.getvalue())
+
+
+def load_checkpoint(path: Path, model: Any, recipe: Any) -> Checkpoint | None:
+    """Restore what `save_checkpoint` wrote; None if there is no file.
+
+    Only the number of epochs may differ from the run that wrote it: the rate of learning then
+    follows the schedule of the new number from here on.
+
+    Raises:
+        ModelError: the file is broken, or was written with other settings.
+    """
+    if not path.exists():
+        return None
+    try:
+        with np.load(path) as file:
+            about = json.loads(str(file["about"]))
+            _check_same(about["recipe"], json.loads(json.dumps(dataclasses.asdict(recipe))), path)
+            for i, variable in enumerate(_variables(model)):
+                variable.assign(file[f"{i:05d}"])
+    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
+        raise ModelError(f"cannot resume from {path}: {error}") from error
+    return Checkpoint(**about["state"])
+
+
+def _variables(model: Any) -> list[Any]:
+    return [*model.network.variables, *model.optimizer.variables]
+
+
+def _check_same(saved: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    different = [
+        f"{group}.{key} was {saved[group].get(key)!r}, now {value!r}"
+        for group, values in wanted.items()
+        for key, value in values.items()
+        if saved[group].get(key) != value and (group, key) != ("training", "epochs")
+    ]
+    if different:
+        raise ModelError(
+            f"{path} is of a run with other settings ({'; '.join(different)}); "
+            "needed: the same, or another folder"
+        )

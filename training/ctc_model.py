@@ -1,0 +1,66 @@
+"""The network with its loss, as Keras trains it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+from keras import ops
+
+from training.loss import ctc_loss
+
+
+class CTCModel(keras.Model):
+    """Trains `network` on `({"features", "num_frames"}, {"labels", "label_lengths", "index"})`.
+
+    The loss is the mean over the batch of each clip's CTC loss per label. A clip whose loss is not
+    finite adds nothing to the gradient; the metric `broken` holds its index, -1 if there is none.
+    """
+
+    def __init__(self, network: keras.Model, *, blank_index: int) -> None:
+        super().__init__()
+        self.network, self.blank_index = network, blank_index
+        self.broken = BrokenLoss(name="broken")
+
+    def call(self, inputs: dict[str, Any], training: bool = False) -> tuple[Any, Any]:
+        """Return logits float32 `[batch, frames, symbols]` and int32 `[batch]` lengths."""
+        return self.network([inputs["features"], inputs["num_frames"]], training=training)
+
+    def compute_loss(
+        self,
+        x: Any = None,
+        y: Any = None,
+        y_pred: Any = None,
+        sample_weight: Any = None,
+        training: bool = True,
+    ) -> Any:
+        """Return the scalar that is minimised."""
+        logits, logit_lengths = y_pred
+        losses = ctc_loss(
+            y["labels"], y["label_lengths"], logits, logit_lengths, blank_index=self.blank_index
+        )
+        finite = ops.isfinite(losses)
+        self.broken.update_state(ops.where(finite, -1, ops.cast(y["index"], "int32")))
+        per_label = ops.where(finite, losses, 0.0) / ops.cast(y["label_lengths"], "float32")
+        return ops.mean(per_label)
+
+
+class BrokenLoss(keras.metrics.Metric):
+    """The largest index seen; utterances with a finite loss count as -1."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.index = self.add_variable((), lambda shape, dtype: -ops.ones(shape, dtype), name="index")
+
+    def update_state(self, indices: Any) -> None:
+        """Take int `[batch]`."""
+        highest = ops.cast(ops.max(indices), self.index.dtype)
+        self.index.assign(ops.maximum(self.index, highest))
+
+    def result(self) -> Any:
+        """Return the index as a number."""
+        return ops.convert_to_tensor(self.index)
+
+    def reset_state(self) -> None:
+        """Forget all."""
+        self.index.assign(-1)
