@@ -6,6 +6,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 from config import CorpusError, ModelError
@@ -36,7 +37,9 @@ class Alphabet:
             )
         wrong = [symbol for symbol in self.symbols[1:] if len(symbol) != 1]
         if wrong or len(set(self.symbols)) != len(self.symbols):
-            raise ModelError(f"symbols must be single characters, each once; got {wrong or 'twins'}")
+            raise ModelError(
+                f"symbols must be single characters, each once; got {wrong or 'twins'}"
+            )
 
     def __len__(self) -> int:
         return len(self.symbols)
@@ -69,7 +72,7 @@ class Alphabet:
         A line with nothing but one space is the space. Lines starting with "# " are comments.
         """
         try:
-            lines = path.read_text(encoding="utf-8").splitlines()
+            lines = path.read_text(encoding="utf-8-sig").splitlines()
         except (OSError, UnicodeDecodeError) as error:
             raise ModelError(f"cannot read the alphabet {path}: {error}") from error
         return cls(tuple(line for line in lines if line and not line.startswith("# ")))
@@ -87,14 +90,15 @@ def normalise(text: str, alphabet: Alphabet) -> str:
     the alphabet has it. Letters and digits that the alphabet lacks stay, so that `encode` reports
     them: numbers must be spelled out by the corpus.
     """
-    text = unicodedata.normalize("NFC", text).casefold() if _is_lower(alphabet) else text
-    text = text.translate(_APOSTROPHES)
+    known = set(alphabet.symbols)
+    text = _lower(text, alphabet).translate(_APOSTROPHES)
     if alphabet.fold_accents:
-        decomposed = unicodedata.normalize("NFKD", text.translate(_FOLDED_LETTERS))
+        decomposed = unicodedata.normalize("NFKD", text)
         text = "".join(c for c in decomposed if not unicodedata.combining(c))
+        # Compatibility forms turn out to be capitals ("™"), folded letters ("ǽ") or quotes ("ŉ").
+        text = _lower(text, alphabet).translate(_FOLDED_LETTERS).translate(_APOSTROPHES)
     else:
         text = unicodedata.normalize("NFC", text)
-    known = set(alphabet.symbols)
     text = _WORD_JOINERS.sub(lambda m: m.group() if set(m.group()) <= known else " ", text)
     kept = (c for c in text if c in known or c.isspace() or unicodedata.category(c)[0] in "LN")
     words = (_strip_quotes(word) for word in "".join(kept).split())
@@ -103,11 +107,16 @@ def normalise(text: str, alphabet: Alphabet) -> str:
 
 def num_ctc_frames(labels: Sequence[int]) -> int:
     """Return how many frames CTC needs for `labels`: one a label, one more between equal ones."""
-    return len(labels) + sum(a == b for a, b in zip(labels, labels[1:], strict=False))
+    return len(labels) + sum(a == b for a, b in pairwise(labels))
 
 
-def _is_lower(alphabet: Alphabet) -> bool:
-    return all(symbol == symbol.casefold() for symbol in alphabet.symbols[1:])
+def _lower(text: str, alphabet: Alphabet) -> str:
+    """Return `text` in small letters if the alphabet's are; its own letters ("ß") stay whole."""
+    text = unicodedata.normalize("NFC", text)
+    known = set(alphabet.symbols)
+    if any(symbol != symbol.lower() for symbol in known):
+        return text
+    return "".join(c if c in known else c.casefold() for c in text.lower())
 
 
 def _strip_quotes(word: str) -> str:

@@ -44,8 +44,10 @@ def decode_native(wav_bytes: bytes, config: AudioConfig) -> Waveform:
     Args:
         wav_bytes: a whole RIFF/WAVE file: mono, 16-bit PCM, `config.sample_rate_hz`. A data size
             beyond the file's end, as streaming writers leave it, is cut to the end.
+
     Returns:
         float32 `[samples]` in [-1, 1).
+
     Raises:
         AudioError: it is anything else; the message says what was got and what is needed.
     """
@@ -134,6 +136,7 @@ def decode_any(source: bytes | Path, config: AudioConfig) -> Waveform:
 
     Returns:
         float32 `[samples]` in [-1, 1] at `config.sample_rate_hz`, at least one sample.
+
     Raises:
         AudioError: unreadable, empty, longer than `config.max_duration_s`, or not finite.
     """
@@ -144,7 +147,7 @@ def decode_any(source: bytes | Path, config: AudioConfig) -> Waveform:
             rate_hz = f.samplerate
             mono = _read_mono(f, max_frames=int(config.max_duration_s * rate_hz), config=config)
     except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
-        raise AudioError(f"cannot read the audio: {_one_line(error)}") from error
+        raise AudioError(f"cannot read the audio: {_reason(error)}") from error
     if not mono.size:
         raise AudioError("got 0 samples; needed: at least 1 sample")
     if not np.isfinite(mono).all():
@@ -201,5 +204,7 @@ def write_atomically(path: Path, content: bytes | str) -> None:
         raise
 
 
-def _one_line(error: Exception) -> str:
-    return " ".join(str(error).split())
+def _reason(error: Exception) -> str:
+    """Return one line; libsndfile's own message names the object that held the bytes."""
+    of_library = isinstance(error, soundfile.LibsndfileError)
+    return " ".join(str(error.error_string if of_library else error).split())

@@ -14,6 +14,7 @@ def greedy_decode(log_probs: NDArray[np.float32], alphabet: Alphabet) -> str:
 
     Args:
         log_probs: float32 `[frames, symbols]`, only the clip's valid frames.
+
     Raises:
         DecodingError: the symbols are not those of `alphabet`.
     """

@@ -27,12 +27,14 @@ def extract_features(
         num_samples: int32 `[batch]`.
         config: the kind and the sizes.
         sample_rate_hz: the waveform's, for mel bands.
+
     Returns:
         float32 `[batch, frames, config.num_bins]`, zero beyond each clip's end, and int32 `[batch]`
         numbers of frames.
     """
-    inside = tf.sequence_mask(num_samples, tf.shape(waveform)[1], dtype=waveform.dtype)
-    spectrum = _magnitudes(waveform * inside, config)
+    inside = tf.sequence_mask(num_samples, tf.shape(waveform)[1])
+    # Not a product with the mask: what lies beyond the end may be NaN.
+    spectrum = _magnitudes(tf.where(inside, waveform, tf.zeros_like(waveform)), config)
     if config.kind == "log_mel":
         mel = mel_matrix(config, sample_rate_hz=sample_rate_hz)
         features = tf.math.log(spectrum**2 @ tf.constant(mel) + config.log_floor)
@@ -49,7 +51,9 @@ def normalise_features(features: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
         features: float32 `[batch, frames, bins]`.
         num_frames: int32 `[batch]`, at least 1 each.
     """
-    inside = tf.sequence_mask(num_frames, tf.shape(features)[1], dtype=features.dtype)[..., tf.newaxis]
+    inside = tf.sequence_mask(num_frames, tf.shape(features)[1], dtype=features.dtype)[
+        ..., tf.newaxis
+    ]
     count = tf.reduce_sum(inside, axis=1, keepdims=True)
     mean = tf.reduce_sum(features * inside, axis=1, keepdims=True) / count
     centred = (features - mean) * inside
@@ -76,7 +80,11 @@ def mel_matrix(config: FeatureConfig, *, sample_rate_hz: int) -> NDArray[np.floa
 
 
 def _magnitudes(waveform: tf.Tensor, config: FeatureConfig) -> tf.Tensor:
-    """Return float32 `[batch, frames, fft_length // 2 + 1]`, periodic Hann window, no centring."""
+    """Return float32 `[batch, frames, fft_length // 2 + 1]`; frames are not centred.
+
+    The window is `tf.signal.hann_window`: periodic for an even `frame_length`, symmetric for an
+    odd one.
+    """
     missing = tf.maximum(0, config.frame_length - tf.shape(waveform)[1])
     waveform = tf.pad(waveform, [[0, 0], [0, missing]])
     return tf.abs(

@@ -35,6 +35,7 @@ def decode_wav_batch(
     Args:
         wav_bytes: string `[batch]`.
         config: the native form.
+
     Returns:
         float32 `[batch, samples]` waveforms in [-1, 1), zero-padded to the longest and at least
         one sample wide; int32 `[batch]` numbers of samples, 0 for a refused file; string `[batch]`
@@ -161,7 +162,9 @@ def _substr(wav_bytes: tf.Tensor, start: tf.Tensor | int, count: int) -> tf.Tens
     """Return up to `count` bytes; those beyond the end are missing, never an error."""
     size = tf.cast(tf.strings.length(wav_bytes), tf.int64)
     start = tf.minimum(tf.cast(start, tf.int64) + tf.zeros_like(size), size)
-    return tf.strings.substr(wav_bytes, start, tf.fill(tf.shape(start), tf.constant(count, tf.int64)))
+    return tf.strings.substr(
+        wav_bytes, start, tf.fill(tf.shape(start), tf.constant(count, tf.int64))
+    )
 
 
 def _read_int(wav_bytes: tf.Tensor, start: tf.Tensor, count: int) -> tf.Tensor:

@@ -33,7 +33,9 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, model: Any, state: Checkpoint, recipe: Any) -> None:
     """Write weights, dropout's random state, optimizer and position, atomically."""
-    arrays = {f"{i:05d}": np.asarray(v) for i, v in enumerate(_variables(model))}
+    arrays: dict[str, Any] = {
+        f"{i:05d}": np.asarray(v) for i, v in enumerate(_variables(model))
+    }
     about = {"state": dataclasses.asdict(state), "recipe": dataclasses.asdict(recipe)}
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array(json.dumps(about)), **arrays)

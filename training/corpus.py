@@ -1,21 +1,30 @@
-"""Corpora to one manifest: import, convert, check, split, report."""
+"""Corpora to one manifest: import, convert, check, split."""
 
 from __future__ import annotations
 
 import hashlib
-import json
+import re
 from collections import Counter
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 
-from config import AudioConfig, AudioError, CorpusError, FeatureConfig, NetworkConfig
-from speech import audio
+from config import AudioConfig, CorpusError, FeatureConfig, NetworkConfig
 from speech.alphabet import Alphabet, normalise, num_ctc_frames
-from training.importers import Clip, importer_for, read_columns
+from training.clip_check import (
+    CheckedAudio,
+    check_audio,
+    journal_line,
+    map_ahead,
+    read_journal,
+    safe_name,
+    source_of,
+)
+from training.importer_tables import Clip, read_columns
+from training.importers import importer_for
 from training.manifest import Split, Utterance, write_manifest
 
 Progress = Callable[[int, int], None]
@@ -40,6 +49,8 @@ class PrepareConfig:
                 f"shares {self.validation_share} and {self.test_share}; "
                 "needed: not negative, under 1 together"
             )
+        if self.workers < 1:
+            raise ValueError(f"workers {self.workers}; needed: at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +64,11 @@ class Checked:
     text: str
     num_samples: int
     problem: str
+
+    @property
+    def reason(self) -> str:
+        """The kind of problem, without what differs from clip to clip."""
+        return re.split(r"; needed|: ", self.problem)[0]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,31 +89,41 @@ def prepare(
 
     Args:
         corpora: folders or files in any form that `training.importers` reads.
-        progress: called with clips done and clips in all.
+        progress: called with clips done, first those of an earlier run, and clips in all; clips
+            whose text is of no use are not among them.
+
     Raises:
-        CorpusError: a corpus cannot be read, two have the same name, or no clip is usable.
+        CorpusError: a corpus cannot be read, two have the same name, no clip is usable, or
+            `output` cannot be written.
     """
     clips = _import(corpora)
-    checked = _check_all(clips, output, config, progress)
-    usable = [entry for entry in checked if not entry.problem]
-    if not usable:
-        problems = Counter(entry.problem for entry in checked).most_common(3)
-        raise CorpusError(f"no usable clip among {len(checked)}: {problems}")
-    sides = _assign_splits(usable, _fixed_splits(corpora, usable), config)
-    utterances = [
-        Utterance(
-            id=entry.id,
-            corpus=entry.corpus,
-            speaker=entry.speaker,
-            audio=entry.audio,
-            text=entry.text,
-            num_samples=entry.num_samples,
-            split=sides[entry.text],
-        )
-        for entry in usable
-    ]
-    write_manifest(output / "manifest.jsonl", utterances)
+    fixed_ids = _fixed_ids(corpora, clips)
+    try:
+        checked = _check_all(clips, output, config, progress)
+        usable = [entry for entry in checked if not entry.problem]
+        if not usable:
+            reasons = Counter(entry.reason for entry in checked).most_common(3)
+            found = "; ".join(f"{reason}: {count}" for reason, count in reasons)
+            raise CorpusError(f"no usable clip among {len(checked)}; needed: one. {found}")
+        # Rejected clips too: a text held out stays held out where its own clip has no audio.
+        sides = _assign_splits(checked, fixed_ids, config)
+        utterances = [_utterance(entry, sides[entry.text]) for entry in usable]
+        write_manifest(output / "manifest.jsonl", utterances)
+    except OSError as error:
+        raise CorpusError(f"cannot read or write below {output}: {error}") from error
     return Prepared(utterances=utterances, rejected=[e for e in checked if e.problem])
+
+
+def _utterance(entry: Checked, split: Split) -> Utterance:
+    return Utterance(
+        id=entry.id,
+        corpus=entry.corpus,
+        speaker=entry.speaker,
+        audio=entry.audio,
+        text=entry.text,
+        num_samples=entry.num_samples,
+        split=split,
+    )
 
 
 def _corpus_name(corpus: Path) -> str:
@@ -107,83 +133,79 @@ def _corpus_name(corpus: Path) -> str:
 def _import(corpora: list[Path]) -> list[tuple[str, Clip]]:
     names = Counter(_corpus_name(corpus) for corpus in corpora)
     if twins := [name for name, count in names.items() if count > 1]:
-        raise CorpusError(f"several corpora are named {twins}; needed: different folder names")
+        raise CorpusError(f"several corpora are named {twins}; needed: a name of its own for each")
     clips = [(_corpus_name(c), clip) for c in corpora for clip in importer_for(c)(c)]
     ids = Counter((name, clip.name) for name, clip in clips)
     if twins_of_ids := [f"{n}/{i}" for (n, i), count in ids.items() if count > 1]:
-        raise CorpusError(f"ids occur twice: {twins_of_ids[:5]}")
+        raise CorpusError(f"ids occur twice: {twins_of_ids[:5]}; needed: each once")
     return clips
 
 
 def _check_all(
     clips: list[tuple[str, Clip]], output: Path, config: PrepareConfig, progress: Progress | None
 ) -> list[Checked]:
-    """Check clips in parallel, appending each result to a journal that a later run reads."""
-    journal = output / "checked.jsonl"
-    journal.parent.mkdir(parents=True, exist_ok=True)
-    done = _read_journal(journal)
-    todo = [(n, c) for n, c in clips if not _is_done(done.get(f"{n}/{c.name}"), c, config)]
-    num_done = len(clips) - len(todo)
-    with (
-        journal.open("a", encoding="utf-8") as file,
-        ThreadPoolExecutor(config.workers) as pool,
-    ):
-        results = pool.map(lambda item: _check_clip(*item, output, config), todo)
-        for (_, clip), entry in zip(todo, results, strict=True):
-            done[entry.id] = (_identity(clip, config), entry)
-            file.write(json.dumps([_identity(clip, config), vars(entry)]) + "\n")
-            num_done += 1
-            if progress:
-                progress(num_done, len(clips))
-    return [done[f"{name}/{clip.name}"][1] for name, clip in clips]
+    """Check clips; those whose text is of no use are not decoded."""
+    entries = [_check_text(corpus, clip, config) for corpus, clip in clips]
+    wanted = [item for item, entry in zip(clips, entries, strict=True) if not entry.problem]
+    audio = _check_audio(wanted, output, config, progress)
+    return [e if e.problem else _join(e, audio[e.id], config) for e in entries]
 
 
-def _identity(clip: Clip, config: PrepareConfig) -> str:
-    """Return what a check's result depends on, so that a changed corpus is checked anew."""
-    size = clip.audio.stat().st_size if clip.audio.is_file() else -1
-    return repr((str(clip.audio), size, clip.text, clip.speaker, config))
-
-
-def _is_done(known: tuple[str, Checked] | None, clip: Clip, config: PrepareConfig) -> bool:
-    return (
-        known is not None
-        and known[0] == _identity(clip, config)
-        and (bool(known[1].problem) or Path(known[1].audio).is_file())
-    )
-
-
-def _read_journal(journal: Path) -> dict[str, tuple[str, Checked]]:
-    """Read what was checked; a line broken by a crash counts as not checked."""
-    done: dict[str, tuple[str, Checked]] = {}
-    for line in journal.read_text(encoding="utf-8").splitlines() if journal.exists() else ():
-        try:
-            identity, values = json.loads(line)
-            entry = Checked(**values)
-        except (ValueError, TypeError):
-            continue
-        done[entry.id] = (identity, entry)
-    return done
-
-
-def _check_clip(corpus: str, clip: Clip, output: Path, config: PrepareConfig) -> Checked:
-    text, labels, problem = normalise(clip.text, config.alphabet), [], ""
-    path, num_samples = clip.audio, 0
+def _check_text(corpus: str, clip: Clip, config: PrepareConfig) -> Checked:
+    text = normalise(clip.text, config.alphabet)
     try:
-        labels = config.alphabet.encode(text)
-        path, num_samples = _to_native(clip, output / "audio" / corpus, config.audio)
-    except (AudioError, CorpusError) as error:
+        problem = "" if config.alphabet.encode(text) else "empty text"
+        f"{clip.name} {clip.speaker} {clip.audio}".encode()
+    except CorpusError as error:
         problem = str(error)
-    if not problem:
-        problem = find_problem(labels, num_samples, config.features, config.network)
+    except UnicodeEncodeError:
+        problem = "the id, speaker or file name is not UTF-8"
     return Checked(
         id=f"{corpus}/{clip.name}",
         corpus=corpus,
         speaker=f"{corpus}/{clip.speaker}",
-        audio=str(path.resolve()),
+        audio=str(clip.audio.absolute()),
         text=text,
-        num_samples=num_samples,
+        num_samples=0,
         problem=problem,
     )
+
+
+def _join(entry: Checked, audio: CheckedAudio, config: PrepareConfig) -> Checked:
+    problem = audio.problem or find_problem(
+        config.alphabet.encode(entry.text), audio.num_samples, config.features, config.network
+    )
+    found = {"audio": audio.audio, "num_samples": audio.num_samples, "problem": problem}
+    return Checked(**{**vars(entry), **found})
+
+
+def _check_audio(
+    clips: list[tuple[str, Clip]], output: Path, config: PrepareConfig, progress: Progress | None
+) -> dict[str, CheckedAudio]:
+    """Check audio in parallel, appending each result to a journal that a later run reads."""
+    journal = output / "checked.jsonl"
+    journal.parent.mkdir(parents=True, exist_ok=True)
+    done = read_journal(journal)
+    todo = []
+    for name, clip in clips:
+        known = done.get(f"{name}/{clip.name}")
+        if known is None or not known.still_holds(source_of(clip, config.audio)):
+            todo.append((name, clip))
+    num_before = len(clips) - len(todo)
+    if progress:
+        progress(num_before, len(clips))
+
+    def check(item: tuple[str, Clip]) -> CheckedAudio:
+        return check_audio(item[1], item[0], output / "audio" / safe_name(item[0]), config.audio)
+
+    with journal.open("a", encoding="utf-8") as file:
+        for num_new, entry in enumerate(map_ahead(check, todo, config.workers), start=1):
+            done[entry.id] = entry
+            file.write(journal_line(entry))
+            file.flush()
+            if progress:
+                progress(num_before + num_new, len(clips))
+    return done
 
 
 def find_problem(
@@ -199,53 +221,56 @@ def find_problem(
     return ""
 
 
-def _to_native(clip: Clip, folder: Path, config: AudioConfig) -> tuple[Path, int]:
-    """Return the path of a native WAV of the clip, the original if it is one, and its length."""
-    if not clip.audio.is_file():
-        raise AudioError(f"no audio file {clip.audio.name}")
-    content = clip.audio.read_bytes()
-    try:
-        return clip.audio, len(audio.decode_native(content, config))
-    except AudioError:
-        waveform = audio.decode_any(content, config)
-    path = folder / f"{clip.name}.wav"
-    audio.write_native(path, waveform, config)
-    return path, len(waveform)
+def _fixed_ids(corpora: list[Path], clips: list[tuple[str, Clip]]) -> dict[str, Split]:
+    """Return the splits of ids (`corpus/name`) that a `splits.csv` decides.
 
-
-def _fixed_splits(corpora: list[Path], entries: Iterable[Checked]) -> dict[str, Split]:
-    """Return the splits of texts that a `splits.csv` decides; a held-out side wins."""
-    by_id = {
-        f"{_corpus_name(corpus)}/{name}": _parse_split(split, corpus)
-        for corpus in corpora
-        for name, split in read_columns(corpus / "splits.csv", "id", "split").items()
-    }
-    rank = [Split.train, Split.validation, Split.test]
+    Raises:
+        CorpusError: another split than the three, or not one id of a file is in its corpus, as
+            when ids are written otherwise: then what is meant to be held out would be trained on.
+    """
+    ids = {f"{name}/{clip.name}" for name, clip in clips}
     fixed: dict[str, Split] = {}
-    for entry in entries:
-        if split := by_id.get(entry.id):
-            fixed[entry.text] = max(split, fixed.get(entry.text, split), key=rank.index)
+    matched: dict[Path, bool] = {}
+    for corpus in corpora:
+        path = (corpus.parent if corpus.is_file() else corpus) / "splits.csv"
+        splits = {
+            f"{_corpus_name(corpus)}/{name}": _parse_split(split, path)
+            for name, split in read_columns(path, "id", "split").items()
+        }
+        fixed.update(splits)
+        if splits:
+            matched[path] = matched.get(path, False) or not ids.isdisjoint(splits)
+    if unmatched := [str(path) for path, found in matched.items() if not found]:
+        raise CorpusError(f"no id in {', '.join(unmatched)} is in its corpus; needed: its ids")
     return fixed
 
 
-def _parse_split(value: str, corpus: Path) -> Split:
+def _parse_split(value: str, path: Path) -> Split:
     try:
         return Split(value)
     except ValueError:
         raise CorpusError(
-            f"{corpus / 'splits.csv'}: got split {value!r}; needed: train, validation or test"
+            f"{path}: got split {value!r}; needed: train, validation or test"
         ) from None
 
 
 def _assign_splits(
-    entries: Iterable[Checked], fixed: dict[str, Split], config: PrepareConfig
+    entries: Iterable[Checked], fixed_ids: dict[str, Split], config: PrepareConfig
 ) -> dict[str, Split]:
-    return {e.text: fixed.get(e.text) or split_of_text(e.text, config) for e in entries}
+    """Return the side of each text: test over validation over train over what the hash says."""
+    rank = [Split.train, Split.validation, Split.test]
+    fixed: dict[str, Split] = {}
+    texts: dict[str, None] = {}
+    for entry in entries:
+        texts[entry.text] = None
+        if split := fixed_ids.get(entry.id):
+            fixed[entry.text] = max(split, fixed.get(entry.text, split), key=rank.index)
+    return {text: fixed.get(text) or split_of_text(text, config) for text in texts}
 
 
 def split_of_text(text: str, config: PrepareConfig) -> Split:
     """Return the side that a hash of the normalised text decides, the same on every machine."""
-    point = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8]) / 2**64
+    point = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
     if point < config.validation_share:
         return Split.validation
     if point < config.validation_share + config.test_share:
@@ -253,6 +278,6 @@ def split_of_text(text: str, config: PrepareConfig) -> Split:
     return Split.train
 
 
-def durations_s(utterances: list[Utterance], config: AudioConfig) -> np.ndarray:
+def durations_s(utterances: list[Utterance], config: AudioConfig) -> NDArray[np.float64]:
     """Return float64 `[utterances]` in seconds."""
-    return np.array([u.num_samples for u in utterances]) / config.sample_rate_hz
+    return np.array([u.num_samples for u in utterances], np.float64) / config.sample_rate_hz

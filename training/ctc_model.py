@@ -50,7 +50,9 @@ class BrokenLoss(keras.metrics.Metric):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.index = self.add_variable((), lambda shape, dtype: -ops.ones(shape, dtype), name="index")
+        self.index = self.add_variable(
+            (), lambda shape, dtype: -ops.ones(shape, dtype), name="index"
+        )
 
     def update_state(self, indices: Any) -> None:
         """Take int `[batch]`."""

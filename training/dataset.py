@@ -34,7 +34,9 @@ def plan_batches(
     lengths = np.asarray(num_samples, np.float64)
     draw = np.random.default_rng([seed, epoch])
     jitter = draw.uniform(1 - _LENGTH_JITTER, 1 + _LENGTH_JITTER, len(lengths)) if shuffle else 1.0
-    plan, batch, longest = [], [], 0.0
+    plan: Plan = []
+    batch: list[int] = []
+    longest = 0.0
     for index in np.argsort(lengths * jitter, kind="stable"):
         longest = max(longest, lengths[index])
         if batch and longest * (len(batch) + 1) > batch_samples:

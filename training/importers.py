@@ -3,23 +3,30 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path
 
 from config import CorpusError
+from training.importer_tables import (
+    TABLE_SUFFIXES,
+    Clip,
+    find_audio,
+    piped_lines,
+    read_columns,
+    read_lines,
+    read_table,
+    read_text,
+)
 
-AUDIO_SUFFIXES = (".wav", ".flac", ".opus", ".ogg", ".mp3")
+Importer = Callable[[Path], Iterator[Clip]]
 
-
-@dataclass(frozen=True, kw_only=True)
-class Clip:
-    """One entry of a corpus; `text` is as published."""
-
-    name: str
-    audio: Path
-    text: str
-    speaker: str
+KNOWN_FORMS = """a folder with metadata.csv (LJSpeech: id|raw|normalised);
+a folder with *.trans.txt below it (LibriSpeech);
+a folder with clips/ and validated.tsv, or train.tsv, dev.tsv and test.tsv (Common Voice);
+a file .csv (columns id or audio, text, perhaps speaker), .jsonl (the same keys),
+.txt or .psv (lines id|text)"""
+COMMON_VOICE_COLUMNS = {"client_id", "path", "sentence"}
 
 
 def read_ljspeech(folder: Path) -> Iterator[Clip]:
@@ -29,50 +36,97 @@ def read_ljspeech(folder: Path) -> Iterator[Clip]:
     """
     speakers = read_columns(folder / "speakers.csv", "id", "speaker")
     audio = find_audio(folder)
-    for number, line in enumerate(read_lines(folder / "metadata.csv"), start=1):
-        columns = line.split("|")
-        if len(columns) < 2:
-            raise CorpusError(
-                f"{folder / 'metadata.csv'}, line {number}: got {line[:60]!r}; "
-                "needed: id|text or id|raw|normalised"
-            )
-        name = columns[0]
+    for _, name, text in piped_lines(folder / "metadata.csv"):
         yield Clip(
             name=name,
             audio=audio.get(name, folder / "wavs" / f"{name}.wav"),
-            text=columns[-1],
-            speaker=speakers.get(name, folder.name),
+            text=text,
+            speaker=speakers.get(name, folder.resolve().name),
         )
 
 
-def find_audio(folder: Path) -> dict[str, Path]:
-    """Return every audio file below `folder` by its name without suffix."""
-    return {p.stem: p for p in sorted(folder.rglob("*")) if p.suffix.lower() in AUDIO_SUFFIXES}
+def read_librispeech(folder: Path) -> Iterator[Clip]:
+    """Read every `*.trans.txt` below `folder`: lines `speaker-chapter-number TEXT`.
+
+    `folder` may be the corpus, one subset, one speaker or one chapter; audio lies beside the
+    transcripts.
+    """
+    for transcripts in sorted(folder.rglob("*.trans.txt")):
+        audio = find_audio(transcripts.parent)
+        for number, line in read_lines(transcripts):
+            name, _, text = line.strip().partition(" ")
+            speaker, hyphen, _ = name.partition("-")
+            if not hyphen:
+                raise CorpusError(
+                    f"{transcripts}, line {number}: got {line[:60]!r}; "
+                    "needed: speaker-chapter-number TEXT"
+                )
+            yield Clip(
+                name=name,
+                audio=audio.get(name, transcripts.parent / f"{name}.flac"),
+                text=text,
+                speaker=speaker,
+            )
 
 
-def read_lines(path: Path) -> list[str]:
-    """Return the lines of a UTF-8 file that are not empty; `CorpusError` if it cannot be read."""
+def read_common_voice(folder: Path) -> Iterator[Clip]:
+    """Read `validated.tsv`, or without it train, dev and test joined, with audio in `clips/`.
+
+    Only the columns client_id, path and sentence are read; quotes are plain characters.
+    """
+    audio = find_audio(folder / "clips")
+    for table in _common_voice_tables(folder):
+        for number, row in _tab_rows(table):
+            path, text = row["path"], row["sentence"]
+            if not path or text is None:
+                raise CorpusError(
+                    f"{table}, line {number}: got path {path!r} and sentence {text!r}; needed: both"
+                )
+            name = path.removesuffix(".mp3")
+            yield Clip(
+                name=name,
+                audio=audio.get(name, folder / "clips" / path),
+                text=text,
+                speaker=row["client_id"] or folder.resolve().name,
+            )
+
+
+def _tab_rows(table: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
+    rows = csv.DictReader(io.StringIO(read_text(table)), delimiter="\t", quoting=csv.QUOTE_NONE)
     try:
-        return [line for line in path.read_text(encoding="utf-8-sig").splitlines() if line.strip()]
-    except (OSError, UnicodeDecodeError) as error:
-        raise CorpusError(f"cannot read {path}: {error}") from error
+        if not set(rows.fieldnames or ()) >= COMMON_VOICE_COLUMNS:
+            columns = ", ".join(sorted(COMMON_VOICE_COLUMNS))
+            raise CorpusError(f"{table}: got columns {rows.fieldnames}; needed: {columns}")
+        for row in rows:
+            yield rows.line_num, row
+    except csv.Error as error:
+        raise CorpusError(f"{table}, line {rows.line_num}: {error}; needed: TSV") from error
 
 
-def read_columns(path: Path, key: str, value: str) -> dict[str, str]:
-    """Return one column of a CSV file by another; empty if there is no such file."""
-    if not path.exists():
-        return {}
-    rows = csv.DictReader(read_lines(path))
-    if rows.fieldnames is None or not {key, value} <= set(rows.fieldnames):
-        raise CorpusError(f"{path}: got columns {rows.fieldnames}; needed: {key},{value}")
-    return {row[key]: row[value] for row in rows}
-
-
-Importer = Callable[[Path], Iterator[Clip]]
+def _common_voice_tables(folder: Path) -> list[Path]:
+    """Return the tables to read; none if `folder` has not Common Voice's form."""
+    validated = folder / "validated.tsv"
+    if not (folder / "clips").is_dir():
+        return []
+    if validated.is_file():
+        return [validated]
+    return [p for name in ("train", "dev", "test") if (p := folder / f"{name}.tsv").is_file()]
 
 
 def importer_for(corpus: Path) -> Importer:
-    """Return the reader for the corpus at `corpus`, judged by the files that are there."""
+    """Return the reader for the corpus at `corpus`, judged by the files that are there.
+
+    Raises:
+        CorpusError: there is nothing at `corpus`, or it has none of `KNOWN_FORMS`.
+    """
+    if not corpus.exists():
+        raise CorpusError(f"{corpus}: no such file or folder; needed: a corpus, as {KNOWN_FORMS}")
+    if corpus.is_file() and corpus.suffix.lower() in TABLE_SUFFIXES:
+        return read_table
     if (corpus / "metadata.csv").is_file():
         return read_ljspeech
-    raise CorpusError(f"{corpus}: not a corpus of a known form")
+    if _common_voice_tables(corpus):
+        return read_common_voice
+    if corpus.is_dir() and next(corpus.rglob("*.trans.txt"), None):
+        return read_librispeech
+    raise CorpusError(f"{corpus}: not a corpus of a known form; needed: {KNOWN_FORMS}")

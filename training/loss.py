@@ -19,6 +19,7 @@ def ctc_loss(
         logits: float `[batch, frames, symbols]`, before any softmax.
         logit_lengths: int32 `[batch]`; frames beyond are ignored.
         blank_index: the blank's symbol.
+
     Returns:
         float32 `[batch]`, in nats; infinite where the labels need more frames than there are.
     Source: Graves et al. 2006, section 4.1.

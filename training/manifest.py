@@ -25,7 +25,7 @@ class Utterance:
 
     Attributes:
         id: `corpus/name`, unique in a manifest.
-        audio: path of a native WAV file.
+        audio: path of a native WAV file; relative ones are relative to the working folder.
         text: normalised, every character in the alphabet.
         num_samples: at the native sample rate.
     """
@@ -41,18 +41,20 @@ class Utterance:
 
 def write_manifest(path: Path, utterances: list[Utterance]) -> None:
     """Write one JSON object a line; audio below the manifest's folder is written relative."""
-    lines = []
+    folder, lines = path.parent.resolve(), []
     for utterance in utterances:
-        entry = asdict(utterance)
-        audio = Path(utterance.audio)
-        if audio.is_relative_to(path.parent.resolve()):
-            entry["audio"] = str(audio.relative_to(path.parent.resolve()))
+        audio = Path(utterance.audio).absolute()
+        if audio.is_relative_to(folder):
+            audio = audio.relative_to(folder)
+        entry = {**asdict(utterance), "audio": str(audio)}
         lines.append(json.dumps(entry, ensure_ascii=False) + "\n")
     write_atomically(path, "".join(lines))
 
 
 def read_manifest(path: Path, *splits: Split) -> list[Utterance]:
-    """Return the utterances of `splits`, or all.
+    """Return the utterances of `splits`, or all; audio paths are absolute.
+
+    `path` is a manifest, or a folder with a `manifest.jsonl`.
 
     Raises:
         CorpusError: no such file, or a line of it is not an utterance.
@@ -60,12 +62,15 @@ def read_manifest(path: Path, *splits: Split) -> list[Utterance]:
     if path.is_dir():
         path = path / "manifest.jsonl"
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
-    except OSError as error:
+        lines = path.read_text(encoding="utf-8").split("\n")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else error
         raise CorpusError(
-            f"cannot read the manifest {path} ({error.strerror}); needed: what `stt prepare` writes"
+            f"cannot read the manifest {path} ({reason}); needed: what `stt prepare` writes"
         ) from error
-    utterances = [_parse(line, path, number) for number, line in enumerate(lines, start=1)]
+    utterances = [
+        _parse(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()
+    ]
     return [u for u in utterances if not splits or u.split in splits]
 
 
@@ -73,6 +78,17 @@ def _parse(line: str, path: Path, number: int) -> Utterance:
     try:
         entry = json.loads(line)
         entry["audio"] = str(path.parent.resolve() / entry["audio"])
-        return Utterance(**{**entry, "split": Split(entry["split"])})
+        utterance = Utterance(**{**entry, "split": Split(entry["split"])})
+        _check_types(utterance)
+        return utterance
     except (ValueError, TypeError, KeyError) as error:
         raise CorpusError(f"{path}, line {number} is not an utterance: {error}") from error
+
+
+def _check_types(utterance: Utterance) -> None:
+    for name, value in vars(utterance).items():
+        kind = int if name == "num_samples" else str
+        if not isinstance(value, kind) or value is True:
+            raise TypeError(f"got {name} {value!r}; needed: {kind.__name__}")
+    if utterance.num_samples < 1:
+        raise ValueError(f"got num_samples {utterance.num_samples}; needed: at least 1")

@@ -19,7 +19,9 @@ class RunLog:
         self.folder = folder
         self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
 
-    def write_epoch(self, epoch: int, loss: float, learning_rate: float, result: Validation) -> None:
+    def write_epoch(
+        self, epoch: int, loss: float, learning_rate: float, result: Validation
+    ) -> None:
         """Write an epoch's training loss (nats a label), rate and validation."""
         values = {
             "loss": loss,
@@ -41,6 +43,8 @@ class RunLog:
         with self.writer.as_default():
             for name, value in values.items():
                 tf.summary.scalar(name, value, step=epoch)
-            lines = [f"    {name}\n    ref {ref}\n    hyp {hyp}" for name, ref, hyp in result.samples]
+            lines = [
+                f"    {name}\n    ref {ref}\n    hyp {hyp}" for name, ref, hyp in result.samples
+            ]
             tf.summary.text("samples", "\n\n".join(lines), step=epoch)
         self.writer.flush()

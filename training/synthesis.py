@@ -45,6 +45,7 @@ def synthesise(
 
     Args:
         texts: normalised or plain English by id.
+
     Raises:
         CorpusError: flite or espeak-ng is not installed, or there is no text.
     """

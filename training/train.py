@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import keras
-import numpy as np
 
 from config import AudioConfig, CorpusError, FeatureConfig, NetworkConfig, TrainingConfig
 from speech.alphabet import Alphabet
+from speech.pipeline import Pipeline, write_pipeline
 from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.corpus import find_problem
 from training.ctc_model import CTCModel
 from training.dataset import Plan, make_dataset, plan_batches
 from training.manifest import Split, Utterance
 from training.networks.deepspeech2 import build_deepspeech2
-from speech.pipeline import Pipeline, write_pipeline
 from training.reporting import RunLog
 from training.validation import Validation, validate
 
@@ -67,8 +66,10 @@ def train(
     Args:
         utterances: of a manifest; needs a training and a validation split.
         stop_after_steps: stop this call early, as a lost machine would; for tests and budgets.
+
     Returns:
         The path of the best model.
+
     Raises:
         CorpusError: a split is empty, or the loss of an utterance is not finite.
         ModelError: `output` holds a run with other settings.
@@ -83,7 +84,10 @@ class _Run:
     """One run's objects; `go` is its loop."""
 
     def __init__(
-        self, train_split: list[Utterance], validation_split: list[Utterance], output: Path,
+        self,
+        train_split: list[Utterance],
+        validation_split: list[Utterance],
+        output: Path,
         recipe: Recipe,
     ) -> None:
         self.train_split, self.validation_split = train_split, validation_split
@@ -206,7 +210,10 @@ class _Run:
                     "epochs": training.epochs,
                     "seed": training.seed,
                 },
-                scores={"validation_wer": self.state.best_wer, "validation_cer": self.state.best_cer},
+                scores={
+                    "validation_wer": self.state.best_wer,
+                    "validation_cer": self.state.best_cer,
+                },
             ),
         )
 

@@ -29,7 +29,12 @@ class Validation:
 
 
 def validate(
-    model: Any, utterances: list[Utterance], dataset: Any, alphabet: Alphabet, *, num_samples_shown: int
+    model: Any,
+    utterances: list[Utterance],
+    dataset: Any,
+    alphabet: Alphabet,
+    *,
+    num_samples_shown: int,
 ) -> Validation:
     """Decode every batch of `dataset` greedily and score it against the utterances' texts."""
     hypotheses: dict[int, str] = {}
@@ -60,5 +65,6 @@ def _blank_warning(texts: list[str], num_labels: int, num_frames: int) -> str:
     return (
         f"{silent} of {len(texts)} clips came out as nothing but blanks. Normal in the first "
         f"epochs; if it lasts, check that audio and texts belong together. There are {rate:.2f} "
-        "labels for each frame of output" + (", too many for CTC: use a smaller time stride." if rate > 0.6 else ".")
+        "labels for each frame of output"
+        + (", too many for CTC: use a smaller time stride." if rate > 0.6 else ".")
     )

@@ -137,7 +137,9 @@ class MaskedBidirectionalGRU(keras.layers.Layer):
             ops.cast(weight, self.compute_dtype) for weight in (kernel, recurrent_kernel, bias)
         )
         units = self.units
-        gate_bias = ops.concatenate([bias[0, : 2 * units] + bias[1, : 2 * units], bias[0, 2 * units :]])
+        gate_bias = ops.concatenate(
+            [bias[0, : 2 * units] + bias[1, : 2 * units], bias[0, 2 * units :]]
+        )
         projected = ops.matmul(x, kernel) + gate_bias
         return gru_sequence(projected, recurrent_kernel, bias[1, 2 * units :])
 

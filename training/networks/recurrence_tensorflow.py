@@ -20,6 +20,7 @@ def gru_sequence(
             reset gate and the candidate, with every bias but `candidate_bias` added.
         recurrent_kernel: float `[units, 3 * units]`, in the same order.
         candidate_bias: float `[units]`, added to the recurrent part of the candidate.
+
     Returns:
         float `[frames, batch, units]`.
     Source: Cho et al. 2014, equations 5 to 8, in the variant of cuDNN.

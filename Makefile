@@ -1,0 +1,41 @@
+# Two commands do everything: `make run` and `make test`.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+SHELL := /bin/bash
+
+export TF_CPP_MIN_LOG_LEVEL ?= 3
+
+.PHONY: run test lint format bench transcribe clean
+
+run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
+	$(BIN)/python api.py
+
+test: $(INSTALLED)  ## install, then run all tests
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED)  ## ruff (lint and format) and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy .
+
+format: $(INSTALLED)  ## let ruff mend what it can
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+bench: $(INSTALLED)  ## measure this machine; prints and writes benchmarks/results/
+	$(BIN)/python -m benchmarks.inference
+
+transcribe: $(INSTALLED)  ## make transcribe WAV=some.wav
+	@test -n "$(WAV)" || { echo "got no WAV; needed: make transcribe WAV=some.wav" >&2; exit 2; }
+	@$(BIN)/stt transcribe "$(WAV)"
+
+$(INSTALLED): requirements.txt pyproject.toml
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	touch $@
+
+clean:  ## remove what was installed and what caches hold
+	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info

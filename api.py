@@ -1,0 +1,240 @@
+"""The HTTP service: routes, and the mapping of errors to HTTP. `python api.py` runs it."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from logging.handlers import RotatingFileHandler
+from pathlib import Path
+from typing import Annotated, Any
+
+import uvicorn
+from fastapi import APIRouter, Depends, FastAPI, File, HTTPException, Request, Response, UploadFile
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+from pydantic_settings import BaseSettings, SettingsConfigDict
+from starlette.concurrency import run_in_threadpool
+
+from config import AudioConfig, AudioError, ModelUnavailableError, ServerConfig, SpeechToTextError
+from http_limits import BodyLimit
+from predictor import Predictor
+from speech.transcript import Transcript
+
+logger = logging.getLogger("stt.api")
+
+MESSAGE = "WAV to Tensor Processor API is running"
+RETRY_AFTER_S = 5
+_DEFAULTS = ServerConfig()
+_LOG_BYTES = 5 * 1024 * 1024
+
+
+class Settings(BaseSettings):
+    """`ServerConfig` as `STT_HOST`, `STT_PORT`, `STT_MODEL` and so on set it."""
+
+    model_config = SettingsConfigDict(env_prefix="STT_", frozen=True)
+
+    host: str = _DEFAULTS.host
+    port: int = _DEFAULTS.port
+    model: Path = _DEFAULTS.model
+    log_folder: Path = _DEFAULTS.log_folder
+    max_upload_bytes: int = _DEFAULTS.max_upload_bytes
+    max_duration_s: float = _DEFAULTS.max_duration_s
+
+    def to_config(self) -> ServerConfig:
+        """Return the checked settings; a value out of range raises `ValueError`."""
+        return ServerConfig(**self.model_dump())
+
+
+class UploadAnswer(BaseModel):
+    """What `/upload/` returns; `transcryption` is the contract's spelling."""
+
+    transcryption: str
+    transcription: str
+    confidence: float
+    duration_s: float
+    model: str
+
+    @classmethod
+    def of(cls, transcript: Transcript) -> UploadAnswer:
+        """Return the answer for a transcript."""
+        return cls(
+            transcryption=transcript.text,
+            transcription=transcript.text,
+            confidence=transcript.confidence,
+            duration_s=transcript.duration_s,
+            model=transcript.model,
+        )
+
+
+class ErrorAnswer(BaseModel):
+    """What every error returns."""
+
+    detail: str
+
+
+Loader = Callable[[ServerConfig], Predictor]
+router = APIRouter()
+
+
+def create_app(config: ServerConfig, *, load: Loader) -> FastAPI:
+    """Build the service.
+
+    Args:
+        config: host, limits, where the model and the logs are.
+        load: makes the predictor when the service starts. If it raises, the service runs without a
+            model, says so, and tries again when a request comes.
+    """
+    app = FastAPI(title="Speech to text", version="0.1.0", lifespan=_lifespan)
+    app.state.config, app.state.load, app.state.predictor = config, load, None
+    app.state.loading = threading.Lock()
+    app.include_router(router)
+    app.add_middleware(BodyLimit, max_bytes=config.max_upload_bytes)
+    app.middleware("http")(_log_request)
+    app.add_exception_handler(SpeechToTextError, _answer_error)
+    return app
+
+
+@asynccontextmanager
+async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
+    handlers = _open_logs(app.state.config.log_folder)
+    try:
+        await run_in_threadpool(_load_once, app)
+    except ModelUnavailableError as error:
+        logger.error("%s", error)
+    yield
+    for name, handler in handlers:
+        logging.getLogger(name).removeHandler(handler)
+        handler.close()
+
+
+def _load_once(app: FastAPI) -> Predictor:
+    with app.state.loading:
+        if app.state.predictor is None:
+            try:
+                app.state.predictor = app.state.load(app.state.config)
+            except SpeechToTextError as error:
+                raise ModelUnavailableError(f"the model is not loaded: {error}") from error
+        predictor: Predictor = app.state.predictor
+        return predictor
+
+
+def get_predictor(request: Request) -> Predictor:
+    """Return the service's predictor; without one, `ModelUnavailableError` after another try."""
+    return _load_once(request.app)
+
+
+def get_config(request: Request) -> ServerConfig:
+    """Return the service's settings."""
+    config: ServerConfig = request.app.state.config
+    return config
+
+
+PredictorDep = Annotated[Predictor, Depends(get_predictor)]
+ConfigDep = Annotated[ServerConfig, Depends(get_config)]
+
+
+@router.get("/")
+def status() -> dict[str, Any]:
+    """Say that the service runs, and what audio it takes."""
+    rate = AudioConfig().sample_rate_hz
+    specs = {"sample_rate": rate, "format": "16-bit PCM WAV", "channels": "mono"}
+    return {"status": "ok", "message": MESSAGE, "audio_specs": specs}
+
+
+@router.get("/audio_specs/")
+def audio_specs(config: ConfigDep) -> dict[str, Any]:
+    """Say in full what `/upload/` takes."""
+    return {
+        "sample_rate": AudioConfig().sample_rate_hz,
+        "sample_width_bytes": 2,
+        "encoding": "signed 16-bit little-endian PCM",
+        "format": "16-bit PCM WAV",
+        "container": "RIFF/WAVE",
+        "channels": "mono",
+        "max_duration_s": config.max_duration_s,
+        "max_upload_bytes": config.max_upload_bytes,
+    }
+
+
+@router.post("/upload/", responses={code: {"model": ErrorAnswer} for code in (400, 413, 503)})
+def upload(
+    file: Annotated[UploadFile, File(description="A native WAV file.")],
+    predictor: PredictorDep,
+    config: ConfigDep,
+) -> UploadAnswer:
+    """Transcribe a WAV file: mono, 16-bit PCM, 22 050 Hz."""
+    if (file.size or 0) > config.max_upload_bytes:
+        raise HTTPException(
+            413, f"got {file.size} bytes; needed: at most {config.max_upload_bytes} bytes"
+        )
+    return UploadAnswer.of(predictor.transcribe(file.file.read()))
+
+
+def _answer_error(_: Request, error: Exception) -> JSONResponse:
+    """Map an error to its status: bad audio 400, no model 503, anything else of ours 500."""
+    if isinstance(error, AudioError):
+        return JSONResponse({"detail": str(error)}, 400)
+    if isinstance(error, ModelUnavailableError):
+        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        return JSONResponse({"detail": str(error)}, 503, headers=headers)
+    return JSONResponse({"detail": str(error)}, 500)
+
+
+async def _log_request(
+    request: Request, call_next: Callable[[Request], Awaitable[Response]]
+) -> Response:
+    request_id = uuid.uuid4().hex[:12]
+    started = time.perf_counter()
+    status = 500
+    try:
+        response = await call_next(request)
+        status = response.status_code
+        response.headers["X-Request-ID"] = request_id
+        return response
+    finally:
+        elapsed_ms = 1000 * (time.perf_counter() - started)
+        logger.info(
+            "%s %s %s -> %d in %.1f ms",
+            request_id,
+            request.method,
+            request.url.path,
+            status,
+            elapsed_ms,
+        )
+
+
+def _open_logs(folder: Path) -> list[tuple[str, logging.Handler]]:
+    folder.mkdir(parents=True, exist_ok=True)
+    handlers: list[tuple[str, logging.Handler]] = []
+    for name, file in (("stt.api", "api.log"), ("stt.predictor", "predictor.log")):
+        handler = RotatingFileHandler(folder / file, maxBytes=_LOG_BYTES, backupCount=3)
+        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(logging.INFO)
+        handlers.append((name, handler))
+    return handlers
+
+
+def load_predictor(config: ServerConfig) -> Predictor:
+    """Load the model that `config` names into this process, and run it once."""
+    from serving.local import LocalBackend  # TensorFlow: only a process that needs it pays for it
+
+    predictor = Predictor(LocalBackend(config.model), max_duration_s=config.max_duration_s)
+    predictor.warm_up()
+    return predictor
+
+
+def serve(config: ServerConfig) -> None:
+    """Serve until interrupted."""
+    app = create_app(config, load=load_predictor)
+    uvicorn.run(app, host=config.host, port=config.port, log_level="warning")
+
+
+if __name__ == "__main__":
+    settings = Settings().to_config()
+    print(f"Serving {settings.model.name} on http://{settings.host}:{settings.port}")
+    serve(settings)

@@ -1,0 +1,31 @@
+"""Fixtures and settings that every test file shares."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import settings
+
+from tests.models import bundled, model_folder, server_config, tiny_model  # noqa: F401
+
+# The same examples in every run, and no deadline: a busy machine is not a failure.
+settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
+settings.load_profile("fixed")
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    """Return random numbers that are the same in every run."""
+    return np.random.default_rng(0)
+
+
+@pytest.fixture(scope="session")
+def ljspeech() -> Path:
+    """Return the folder of a corpus in LJSpeech's form."""
+    folder = os.environ.get("LJSPEECH_DIR")
+    if not folder:
+        pytest.skip("needs real speech: set LJSPEECH_DIR to a corpus in LJSpeech's form")
+    return Path(folder)

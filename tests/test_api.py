@@ -1,0 +1,276 @@
+"""The HTTP contract, over the real predictor and a real SavedModel."""
+
+import json
+import logging
+import struct
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import numpy as np
+import pytest
+from fastapi.testclient import TestClient
+
+import api
+from config import AudioConfig, ModelError, ServerConfig
+from predictor import Predictor
+from serving.local import LocalBackend
+from speech.audio import encode_native
+
+RATE_HZ = 22_050
+NEEDED = "needed: 1 channel, 16-bit PCM, 22050 Hz WAV"
+
+
+@pytest.fixture(scope="module")
+def predictor(model_folder: Path) -> Predictor:
+    return Predictor(LocalBackend(model_folder), max_duration_s=30.0)
+
+
+@pytest.fixture
+def client(server_config: ServerConfig, predictor: Predictor) -> Iterator[TestClient]:
+    with TestClient(api.create_app(server_config, load=lambda _: predictor)) as client:
+        yield client
+
+
+def wav(seconds: float = 0.5, **config: int) -> bytes:
+    draw = np.random.default_rng(1)
+    audio = AudioConfig(**config)
+    count = int(seconds * audio.sample_rate_hz)
+    return encode_native(draw.uniform(-0.5, 0.5, count).astype(np.float32), audio)
+
+
+def upload(client: TestClient, content: bytes, name: str = "clip.wav") -> httpx.Response:
+    return client.post("/upload/", files={"file": (name, content, "audio/wav")})
+
+
+def test_root_says_what_earlier_clients_expect(client: TestClient) -> None:
+    assert client.get("/").json() == {
+        "status": "ok",
+        "message": "WAV to Tensor Processor API is running",
+        "audio_specs": {"sample_rate": 22050, "format": "16-bit PCM WAV", "channels": "mono"},
+    }
+
+
+def test_audio_specs_give_the_limits(client: TestClient) -> None:
+    specs = client.get("/audio_specs/").json()
+    assert specs["sample_rate"] == 22050
+    assert specs["channels"] == "mono"
+    assert specs["max_upload_bytes"] == 2_000_000
+    assert specs["max_duration_s"] == 30.0
+
+
+def test_upload_answers_what_the_predictor_says(client: TestClient, predictor: Predictor) -> None:
+    response = upload(client, wav())
+    expected = predictor.transcribe(wav())
+    assert response.status_code == 200
+    assert response.json() == {
+        "transcryption": expected.text,
+        "transcription": expected.text,
+        "confidence": pytest.approx(expected.confidence, abs=1e-3),
+        "duration_s": 0.5,
+        "model": "tiny",
+    }
+    assert expected.text, "an empty text would prove nothing"
+    assert len(response.headers["X-Request-ID"]) == 12
+
+
+@pytest.mark.parametrize(
+    ("content", "detail"),
+    [
+        (b"", "got 0 bytes; needed: a WAV file"),
+        (b"hello", "not a WAV file: it does not start with RIFF and WAVE"),
+        (wav(sample_rate_hz=16_000), f"got 1 channel, 16-bit PCM, 16000 Hz; {NEEDED}"),
+        (
+            wav()[:22] + struct.pack("<H", 2) + wav()[24:],
+            f"got 2 channels, 16-bit PCM, 22050 Hz; {NEEDED}",
+        ),
+        (
+            wav()[:34] + struct.pack("<H", 8) + wav()[36:],
+            f"got 1 channel, 8-bit PCM, 22050 Hz; {NEEDED}",
+        ),
+        (wav()[:44], "got 0 samples; needed: at least 1 sample"),
+        (wav(31.0), "got over 30 s of audio; needed: at most 30 s"),
+    ],
+    ids=["empty", "text", "rate", "stereo", "8-bit", "no samples", "too long"],
+)
+def test_what_is_not_native_is_refused_in_words(
+    client: TestClient, content: bytes, detail: str
+) -> None:
+    response = upload(client, content)
+    assert (response.status_code, response.json()) == (400, {"detail": detail})
+
+
+def test_a_missing_field_is_422(client: TestClient) -> None:
+    assert client.post("/upload/", files={"sound": ("a.wav", wav())}).status_code == 422
+    assert client.post("/upload/").status_code == 422
+
+
+def test_a_declared_size_over_the_limit_is_413(client: TestClient) -> None:
+    response = upload(client, bytes(2_200_000))
+    assert response.status_code == 413
+    assert "needed: a file of at most 2000000 bytes" in response.json()["detail"]
+
+
+def test_a_file_just_over_the_limit_is_413(client: TestClient) -> None:
+    response = upload(client, bytes(2_000_001))
+    assert response.status_code == 413
+    assert response.json()["detail"] == "got 2000001 bytes; needed: at most 2000000 bytes"
+
+
+def test_an_undeclared_body_is_cut_off_while_it_arrives(client: TestClient) -> None:
+    """A chunked body has no length: the service must stop reading, not store it."""
+    sent = 0
+
+    def body() -> Iterator[bytes]:
+        nonlocal sent
+        yield b'--x\r\nContent-Disposition: form-data; name="file"; filename="a.wav"\r\n\r\n'
+        for _ in range(100):
+            sent += 1
+            yield bytes(100_000)
+        yield b"\r\n--x--\r\n"
+
+    response = client.post(
+        "/upload/", content=body(), headers={"Content-Type": "multipart/form-data; boundary=x"}
+    )
+    assert response.status_code == 413
+    assert "needed: a file of at most 2000000 bytes" in response.json()["detail"]
+
+
+def test_silence_is_an_empty_text_and_200(bundled: Path, server_config: ServerConfig) -> None:
+    predictor = Predictor(LocalBackend(bundled))
+    silence = encode_native(np.zeros(2 * RATE_HZ, np.float32), AudioConfig())
+    with TestClient(api.create_app(server_config, load=lambda _: predictor)) as client:
+        response = upload(client, silence)
+    assert response.status_code == 200
+    assert response.json()["transcryption"] == ""
+
+
+def test_without_a_model_it_runs_and_says_503(server_config: ServerConfig, tmp_path: Path) -> None:
+    loads = []
+
+    def load(config: ServerConfig) -> Predictor:
+        loads.append(config)
+        return Predictor(LocalBackend(tmp_path / "nothing"))
+
+    with TestClient(api.create_app(server_config, load=load)) as client:
+        assert client.get("/").status_code == 200
+        response = upload(client, wav())
+    assert response.status_code == 503
+    assert response.headers["Retry-After"] == "5"
+    assert "the model is not loaded: no usable model in" in response.json()["detail"]
+    assert len(loads) == 2, "a request tries again"
+
+
+def test_a_model_that_appears_later_serves(
+    server_config: ServerConfig, predictor: Predictor
+) -> None:
+    answers = iter([ModelError("not yet"), predictor])
+
+    def load(_: ServerConfig) -> Predictor:
+        answer = next(answers)
+        if isinstance(answer, ModelError):
+            raise answer
+        return answer
+
+    with TestClient(api.create_app(server_config, load=load)) as client:
+        assert upload(client, wav()).status_code == 200
+
+
+def test_requests_and_work_are_logged(client: TestClient, server_config: ServerConfig) -> None:
+    request_id = upload(client, wav()).headers["X-Request-ID"]
+    requests = (server_config.log_folder / "api.log").read_text(encoding="utf-8")
+    work = (server_config.log_folder / "predictor.log").read_text(encoding="utf-8")
+    assert f"{request_id} POST /upload/ -> 200 in " in requests
+    assert "1 clips, 0.5 s of audio in " in work
+
+
+def test_logs_are_closed_when_the_service_stops(
+    server_config: ServerConfig, predictor: Predictor
+) -> None:
+    before = list(logging.getLogger("stt.api").handlers)
+    with TestClient(api.create_app(server_config, load=lambda _: predictor)):
+        assert len(logging.getLogger("stt.api").handlers) == len(before) + 1
+    assert logging.getLogger("stt.api").handlers == before
+
+
+class Waiting(Predictor):
+    """Holds its answer back until it is told to go on."""
+
+    def __init__(self, predictor: Predictor) -> None:
+        super().__init__(predictor.backend)
+        self.started, self.go_on = threading.Event(), threading.Event()
+
+    def transcribe(self, wav_bytes: bytes):
+        self.started.set()
+        assert self.go_on.wait(60)
+        return super().transcribe(wav_bytes)
+
+
+def test_inference_does_not_block_the_event_loop(
+    server_config: ServerConfig, predictor: Predictor
+) -> None:
+    waiting = Waiting(predictor)
+    with TestClient(api.create_app(server_config, load=lambda _: waiting)) as client:
+        answers = []
+        thread = threading.Thread(target=lambda: answers.append(upload(client, wav())))
+        thread.start()
+        assert waiting.started.wait(60)
+        assert client.get("/").status_code == 200
+        assert not answers
+        waiting.go_on.set()
+        thread.join(60)
+    assert answers[0].status_code == 200
+
+
+def malformed_wavs(count: int) -> list[bytes]:
+    """Return WAV files broken in many ways, the same in every run."""
+    draw = np.random.default_rng(2)
+    whole = wav(0.1)
+    broken = []
+    for i in range(count):
+        content = bytearray(whole)
+        kind = i % 6
+        if kind == 0:
+            content = content[: int(draw.integers(0, len(whole)))]
+        elif kind == 1:
+            for _ in range(int(draw.integers(1, 6))):
+                content[int(draw.integers(0, 44))] = int(draw.integers(0, 256))
+        elif kind == 2:
+            size = int(draw.choice([0, 1, 3, 2**31 - 1, 2**31, 2**32 - 1, len(whole) * 2]))
+            content[40:44] = struct.pack("<I", size)
+        elif kind == 3:
+            size = int(draw.choice([0, 1, 15, 17, 2**32 - 1]))
+            content[16:20] = struct.pack("<I", size)
+        elif kind == 4:
+            name = bytes(draw.choice([b"LIST", b"bext", b"fmt ", b"data", b"\0\0\0\0"]))
+            size = int(draw.choice([0, 1, 4, 2**16, 2**32 - 1]))
+            extra = name.ljust(4, b"\0") + struct.pack("<I", size) + bytes(int(draw.integers(0, 9)))
+            content = content[:12] + bytearray(extra) + content[12:]
+        else:
+            content = bytearray(draw.integers(0, 256, int(draw.integers(0, 200)), np.uint8).tobytes())
+            content[:0] = b"RIFF\xff\xff\xff\xffWAVE" if draw.random() < 0.5 else b""
+        broken.append(bytes(content))
+    return broken
+
+
+def test_malformed_wavs_never_break_the_service(client: TestClient) -> None:
+    seen: dict[int, int] = {}
+    for content in malformed_wavs(360):
+        response = upload(client, content)
+        assert response.status_code in (200, 400), (content[:64], response.text)
+        assert json.loads(response.text)
+        seen[response.status_code] = seen.get(response.status_code, 0) + 1
+    assert seen[400] > 150
+    assert seen[200] > 20
+    assert upload(client, wav()).status_code == 200
+
+
+def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("STT_PORT", "8123")
+    monkeypatch.setenv("STT_MAX_UPLOAD_BYTES", "1000")
+    config = api.Settings().to_config()
+    assert (config.host, config.port, config.max_upload_bytes) == ("127.0.0.1", 8123, 1000)
+    monkeypatch.setenv("STT_PORT", "70000")
+    with pytest.raises(ValueError, match="port 70000 is not in 0 to 65535"):
+        api.Settings().to_config()

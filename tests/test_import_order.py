@@ -1,0 +1,61 @@
+"""Who may import whom, as the design orders it, read from the sources."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+OURS = {"api", "cli", "config", "http_limits", "predictor", "transcription"} | {
+    "serving",
+    "speech",
+    "training",
+}
+MAY_IMPORT = {
+    "config": set(),
+    "speech": {"config"},
+    "serving": {"config", "speech"},
+    "predictor": {"config", "speech", "serving"},
+    "transcription": {"config", "speech", "predictor"},
+    "training": {"config", "speech"},
+    "training.evaluate": {"config", "speech", "predictor"},
+    "http_limits": set(),
+    "api": {"config", "speech", "serving", "predictor", "http_limits"},
+    "cli": OURS - {"cli"},
+}
+SOURCES = [
+    path
+    for pattern in ("*.py", "speech/**/*.py", "serving/**/*.py", "training/**/*.py")
+    for path in sorted(ROOT.glob(pattern))
+]
+
+
+def imported(path: Path) -> set[str]:
+    """Return the top names of all imports in a file, also those inside functions."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            names |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names.add(node.module.partition(".")[0])
+    return names
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_a_module_imports_only_what_lies_left_of_it(path: Path) -> None:
+    module = ".".join(path.relative_to(ROOT).with_suffix("").parts)
+    top = module.partition(".")[0]
+    allowed = MAY_IMPORT.get(module, MAY_IMPORT[top]) | {top}
+    assert imported(path) & OURS <= allowed
+
+
+@pytest.mark.parametrize("folder", ["speech", "serving"])
+def test_what_serves_never_imports_keras(folder: str) -> None:
+    files = [*ROOT.glob(f"{folder}/**/*.py"), ROOT / "predictor.py", ROOT / "api.py"]
+    assert not [str(path) for path in files if "keras" in imported(path)]
+
+
+def test_packages_have_empty_init_files() -> None:
+    files = [p for folder in ("speech", "serving", "training") for p in ROOT.glob(f"{folder}/**/__init__.py")]
+    assert files
+    assert not [str(path) for path in files if path.read_text(encoding="utf-8")]

@@ -1,0 +1,32 @@
+"""Many files to transcripts, a bounded number in memory at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+from config import AudioError
+from predictor import MAX_BATCH, Predictor
+from speech.audio import Waveform, decode_any
+from speech.transcript import Transcript
+
+
+def transcribe_files(
+    predictor: Predictor, sources: Iterable[tuple[str, bytes | Path]]
+) -> Iterator[tuple[str, Transcript | AudioError]]:
+    """Yield each source's name with its transcript, or with why it has none, in order."""
+    remaining = iter(sources)
+    while group := list(islice(remaining, MAX_BATCH)):
+        decoded = [(name, _decode(predictor, source)) for name, source in group]
+        waveforms = [d for _, d in decoded if not isinstance(d, AudioError)]
+        transcripts = iter(predictor.transcribe_waveforms(waveforms))
+        for name, result in decoded:
+            yield name, result if isinstance(result, AudioError) else next(transcripts)
+
+
+def _decode(predictor: Predictor, source: bytes | Path) -> Waveform | AudioError:
+    try:
+        return decode_any(source, predictor.audio)
+    except AudioError as error:
+        return error
