@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run test lint format bench transcribe clean
+.PHONY: run test lint format bench transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
@@ -18,7 +18,7 @@ test: $(INSTALLED)  ## install, then run all tests
 lint: $(INSTALLED)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy .
+	$(BIN)/mypy
 
 format: $(INSTALLED)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
@@ -30,6 +30,15 @@ bench: $(INSTALLED)  ## measure this machine; prints and writes benchmarks/resul
 transcribe: $(INSTALLED)  ## make transcribe WAV=some.wav
 	@test -n "$(WAV)" || { echo "got no WAV; needed: make transcribe WAV=some.wav" >&2; exit 2; }
 	@$(BIN)/stt transcribe "$(WAV)"
+
+# The bundled model: SPEECH is a folder of corpora; needs flite and espeak-ng for synthetic speech.
+SPEECH ?= ../shared/data
+CORPORA ?= ljspeech kathleen cmu_arctic librispeech vctk_p239 common_voice speechocean762
+english-small: $(INSTALLED)  ## train the bundled model anew; continues where it was stopped
+	$(BIN)/stt synthesise $(SPEECH)/ljspeech_transcripts.csv --clips 6000 --output Data/synthetic
+	$(BIN)/stt prepare $(CORPORA:%=$(SPEECH)/%) Data/synthetic --output Data/english
+	$(BIN)/stt train Data/english --output runs/english-small --epochs 8 --repeat ljspeech=4
+	$(BIN)/stt export runs/english-small --precision float16
 
 $(INSTALLED): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

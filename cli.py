@@ -118,11 +118,10 @@ def prepare(
 
     Example: `stt prepare Data/LJSpeech-1.1 --output Data/ljspeech`
     """
-    from training.corpus_report import report_table, write_report
-
     from speech.alphabet import Alphabet
     from training.corpus import PrepareConfig
     from training.corpus import prepare as prepare_corpora
+    from training.corpus_report import report_table, write_report
 
     with exit_codes():
         folders = list(corpora or [])
@@ -137,8 +136,7 @@ def prepare(
         )
         with bar("preparing") as progress:
             prepared = prepare_corpora(folders, output, config, progress)
-        write_report(output, prepared, config.audio)
-        console.print(report_table(prepared, config.audio))
+        console.print(report_table(write_report(output, prepared, config.audio)))
         console.print(f"{output / 'manifest.jsonl'}: {len(prepared.utterances)} utterances")
 
 

@@ -206,5 +206,5 @@ def write_atomically(path: Path, content: bytes | str) -> None:
 
 def _reason(error: Exception) -> str:
     """Return one line; libsndfile's own message names the object that held the bytes."""
-    of_library = isinstance(error, soundfile.LibsndfileError)
-    return " ".join(str(error.error_string if of_library else error).split())
+    text = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
+    return " ".join(text.split())

@@ -47,9 +47,7 @@ class TinyModel:
 def make_model(folder: Path, features: FeatureConfig, *, precision: str = "float32") -> TinyModel:
     keras.utils.set_random_seed(7)
     alphabet = Alphabet()
-    network = build_deepspeech2(
-        TINY_NETWORK, num_bins=features.num_bins, num_symbols=len(alphabet)
-    )
+    network = build_deepspeech2(TINY_NETWORK, num_bins=features.num_bins, num_symbols=len(alphabet))
     draw = np.random.default_rng(7)
     for weight in network.weights:
         if "moving" not in weight.path:
@@ -69,7 +67,9 @@ def make_model(folder: Path, features: FeatureConfig, *, precision: str = "float
 
 
 @pytest.fixture(scope="session", params=["stft", "log_mel"])
-def tiny_model(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+def tiny_model(
+    request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> TinyModel:
     """Each kind of features in turn."""
     features = STFT_FEATURES if request.param == "stft" else LOG_MEL_FEATURES
     return make_model(tmp_path_factory.mktemp(request.param) / "tiny", features)

@@ -248,7 +248,9 @@ def malformed_wavs(count: int) -> list[bytes]:
             extra = name.ljust(4, b"\0") + struct.pack("<I", size) + bytes(int(draw.integers(0, 9)))
             content = content[:12] + bytearray(extra) + content[12:]
         else:
-            content = bytearray(draw.integers(0, 256, int(draw.integers(0, 200)), np.uint8).tobytes())
+            content = bytearray(
+                draw.integers(0, 256, int(draw.integers(0, 200)), np.uint8).tobytes()
+            )
             content[:0] = b"RIFF\xff\xff\xff\xffWAVE" if draw.random() < 0.5 else b""
         broken.append(bytes(content))
     return broken

@@ -36,9 +36,7 @@ def as_lists(plan: Plan) -> list[list[int]]:
 def test_every_clip_occurs_once_in_batches_of_bounded_size(
     lengths: list[int], seed: int, batch_samples: int, shuffle: bool
 ) -> None:
-    plan = plan_batches(
-        lengths, batch_samples=batch_samples, seed=seed, epoch=1, shuffle=shuffle
-    )
+    plan = plan_batches(lengths, batch_samples=batch_samples, seed=seed, epoch=1, shuffle=shuffle)
     assert sorted(index for batch in plan for index in batch) == list(range(len(lengths)))
     for batch in plan:
         padded = max(lengths[index] for index in batch) * len(batch)
@@ -77,6 +75,7 @@ def test_batches_are_full_and_their_order_is_not_by_length(rng: np.random.Genera
     lengths = rng.integers(400, 600, 300)
     plan = plan_batches(lengths.tolist(), batch_samples=6000, seed=0, epoch=0)
     assert np.median([len(batch) for batch in plan]) >= 9
+    assert max(lengths[batch].max() * len(batch) for batch in plan) <= 6000
     longest = [int(lengths[batch].max()) for batch in plan]
     assert longest != sorted(longest)
 
@@ -122,7 +121,9 @@ def test_batches_hold_each_clips_own_features_and_labels(
     assert [y["index"].tolist() for _, y in batches] == as_lists(PLAN)
     for x, y in batches:
         assert x["features"].dtype == np.float32
-        assert {x["num_frames"].dtype, y["labels"].dtype, y["label_lengths"].dtype} == {np.dtype("i4")}
+        assert {x["num_frames"].dtype, y["labels"].dtype, y["label_lengths"].dtype} == {
+            np.dtype("i4")
+        }
         assert x["features"].shape[1] == x["num_frames"].max()
         assert y["labels"].shape[1] == y["label_lengths"].max()
         for i, index in enumerate(y["index"]):
@@ -143,7 +144,9 @@ def test_batches_hold_each_clips_own_features_and_labels(
             assert (y["labels"][i, len(text) :] == ALPHABET.blank_index).all()
 
 
-def test_two_passes_and_more_workers_give_the_same(tmp_path: Path, rng: np.random.Generator) -> None:
+def test_two_passes_and_more_workers_give_the_same(
+    tmp_path: Path, rng: np.random.Generator
+) -> None:
     utterances = make_utterances(tmp_path, rng, CLIPS)
     passes = []
     for workers in (1, 1, 3):
@@ -174,6 +177,4 @@ def test_a_text_outside_the_alphabet_is_refused_at_once(
 ) -> None:
     utterances = make_utterances(tmp_path, rng, [(100, "Room 9")])
     with pytest.raises(CorpusError, match="'9' 'R'"):
-        make_dataset(
-            utterances, [np.array([0])], audio=AUDIO, features=STFT, alphabet=ALPHABET
-        )
+        make_dataset(utterances, [np.array([0])], audio=AUDIO, features=STFT, alphabet=ALPHABET)

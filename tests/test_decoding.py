@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import numpy as np
 import pytest
@@ -111,7 +112,9 @@ def test_impossible_symbols_are_no_trouble() -> None:
 
 @pytest.mark.parametrize("shape", [(0, 4), (5, 3), (5, 5), (4,), (1, 5, 4)])
 @pytest.mark.parametrize("decode", [greedy_decode, greedy_confidence])
-def test_another_shape_is_refused_by_what_it_is(decode, shape: tuple[int, ...]) -> None:
+def test_another_shape_is_refused_by_what_it_is(
+    decode: Callable[[np.ndarray, Alphabet], object], shape: tuple[int, ...]
+) -> None:
     with pytest.raises(DecodingError) as raised:
         decode(np.zeros(shape, np.float32), ALPHABET)
     assert str(shape) in str(raised.value)

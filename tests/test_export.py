@@ -1,4 +1,4 @@
-"""The exported SavedModel: the same function however it is loaded and whatever it is batched with."""
+"""The exported SavedModel: one function, however it is loaded and batched."""
 
 import subprocess
 import sys
@@ -75,7 +75,9 @@ def test_samples_beyond_the_length_are_ignored(tiny_model: TinyModel, rng) -> No
 
 
 def test_transcribe_refuses_one_clip_without_the_others(tiny_model: TinyModel, rng) -> None:
-    signature = tf.saved_model.load(str(tiny_model.folder / "saved_model/1")).signatures["transcribe"]
+    signature = tf.saved_model.load(str(tiny_model.folder / "saved_model/1")).signatures[
+        "transcribe"
+    ]
     good = [encode_native(noise(rng, seconds), NATIVE) for seconds in (1.0, 2.5)]
     slow = encode_native(noise(rng, 1.0), AudioConfig(sample_rate_hz=16_000))
     batch = [good[0], b"", slow, b"RIFF....WAVE", good[1]]
@@ -184,7 +186,7 @@ def test_a_model_that_does_not_fit_its_pipeline_is_refused(tmp_path: Path) -> No
     other = make_model(tmp_path / "other", LOG_MEL_FEATURES)
     text = (other.folder / "pipeline.json").read_text(encoding="utf-8")
     (model.folder / "pipeline.json").write_text(text.replace('"z"', '"z", "ä"'), encoding="utf-8")
-    with pytest.raises(ModelError, match="gives 29 symbols; its pipeline.json says 80 and 30"):
+    with pytest.raises(ModelError, match=r"gives 29 symbols; its pipeline\.json says 80 and 30"):
         export(model.folder)
     with pytest.raises(ModelError, match="no usable model"):
         export(tmp_path / "nothing")

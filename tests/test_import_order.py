@@ -56,6 +56,10 @@ def test_what_serves_never_imports_keras(folder: str) -> None:
 
 
 def test_packages_have_empty_init_files() -> None:
-    files = [p for folder in ("speech", "serving", "training") for p in ROOT.glob(f"{folder}/**/__init__.py")]
+    files = [
+        p
+        for folder in ("speech", "serving", "training")
+        for p in ROOT.glob(f"{folder}/**/__init__.py")
+    ]
     assert files
     assert not [str(path) for path in files if path.read_text(encoding="utf-8")]

@@ -121,7 +121,9 @@ def test_labels_that_need_more_frames_are_infinite_and_harm_no_other_clip(
 
 
 def test_a_batch_of_impossible_clips_is_infinite(rng: np.random.Generator) -> None:
-    loss, gradient = loss_and_gradient([(random_logits(rng, 1), labels) for _, labels in IMPOSSIBLE])
+    loss, gradient = loss_and_gradient(
+        [(random_logits(rng, 1), labels) for _, labels in IMPOSSIBLE]
+    )
     assert np.isposinf(loss).all()
     assert not gradient.any()
 

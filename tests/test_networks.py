@@ -50,7 +50,14 @@ def tiny_network(config: NetworkConfig, rng: np.random.Generator) -> keras.Model
     return network
 
 
-def random_clips(rng: np.random.Generator, *lengths: int, num_bins: int = NUM_BINS) -> list:
+def moving_statistics(network: keras.Model) -> list[np.ndarray]:
+    """Return the means and variances that batch norm has learned."""
+    return [weight.numpy() for weight in network.weights if "moving" in weight.path]
+
+
+def random_clips(
+    rng: np.random.Generator, *lengths: int, num_bins: int = NUM_BINS
+) -> list[np.ndarray]:
     """Return float32 `[frames, bins]` features of each of `lengths` frames."""
     return [rng.normal(0, 1, (length, num_bins)).astype(np.float32) for length in lengths]
 
@@ -64,7 +71,9 @@ def batched(clips: list[np.ndarray], *, extra: int = 0) -> list[np.ndarray]:
     return [padded, lengths]
 
 
-def keras_gru(units: int, size: int, weights: list[np.ndarray], **options: bool) -> keras.layers.GRU:
+def keras_gru(
+    units: int, size: int, weights: list[np.ndarray], **options: bool
+) -> keras.layers.GRU:
     """Return Keras' GRU with `weights`."""
     layer = keras.layers.GRU(units, return_sequences=True, reset_after=True, **options)
     layer.build((None, None, size))
@@ -102,7 +111,8 @@ def test_the_recurrence_equals_keras_gru_in_values_and_gradients(
     np.testing.assert_allclose(states, expected, rtol=0, atol=1e-6)
     expected_gradients = tape.gradient(expected_loss, variables)
     for gradient, reference in zip(tape.gradient(loss, variables), expected_gradients, strict=True):
-        assert np.abs(reference).max() > 1e-3
+        # Only the first state, which is zero, meets the recurrent kernel in a clip of one frame.
+        assert frames == 1 or np.abs(reference).max() > 1e-3
         np.testing.assert_allclose(gradient, reference, rtol=1e-4, atol=1e-5)
 
 
@@ -159,15 +169,15 @@ def test_a_convolution_equals_its_definition(rng: np.random.Generator) -> None:
     layer.build([(None, None, 7, 1), (None,)])
     randomise(layer, rng)
     clip = rng.normal(size=(6, 7)).astype(np.float32)
-    kernel = np.array(layer.convolution.kernel)[:, :, 0]
+    kernel = layer.convolution.kernel.numpy()[:, :, 0]
     norm = layer.normalisation
-    scale = np.array(norm.gamma) / np.sqrt(np.array(norm.moving_variance) + norm.epsilon)
+    scale = norm.gamma.numpy() / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
     padded = np.pad(clip, [(1, 1), (2, 2)])
     expected = np.zeros((3, 4, 2))
     for t, f in np.ndindex(3, 4):
         window = padded[2 * t : 2 * t + 3, 2 * f : 2 * f + 5, None]
         value = (window * kernel).sum(axis=(0, 1))
-        value = (value - np.array(norm.moving_mean)) * scale + np.array(norm.beta)
+        value = (value - norm.moving_mean.numpy()) * scale + norm.beta.numpy()
         expected[t, f] = np.maximum(value, 0)
     outputs, _ = layer(batched([clip[..., None]]))
     np.testing.assert_allclose(outputs[0], expected, rtol=0, atol=1e-5)
@@ -200,7 +210,9 @@ def test_a_clip_alone_equals_the_clip_in_a_padded_batch(
     together, lengths = network(batched(clips, extra=9), training=False)
     for i, clip in enumerate(clips):
         alone, own = network(batched([clip]), training=False)
-        assert alone.shape[1] == int(own[0]) == int(lengths[i]) == config.num_output_frames(len(clip))
+        assert (
+            alone.shape[1] == int(own[0]) == int(lengths[i]) == config.num_output_frames(len(clip))
+        )
         assert np.ptp(alone) > 1e-2
         valid = np.array(together)[i, : int(own[0])]
         np.testing.assert_allclose(valid, alone[0], rtol=0, atol=1e-4)
@@ -212,21 +224,19 @@ def test_padding_changes_no_statistic_in_training(
 ) -> None:
     values = {**vars(config), "dropout": 0.0}
     network = tiny_network(NetworkConfig(**values), rng)
-    start = network.get_weights()
+    start = [weight.numpy() for weight in network.weights]
+    before = moving_statistics(network)
     clips = random_clips(rng, 10, 25)
     outcomes = []
     for extra in (0, 23):
         network.set_weights(start)
         logits, lengths = network(batched(clips, extra=extra), training=True)
         valid = [np.array(row)[:own] for row, own in zip(logits, np.array(lengths), strict=True)]
-        statistics = [np.array(w) for w in network.non_trainable_weights if "moving" in w.path]
-        outcomes.append(valid + statistics)
+        outcomes.append(valid + moving_statistics(network))
     learned = outcomes[0][2:]
     assert len(learned) == 2 * (len(config.convolutions) + 3 * config.normalise_gru_inputs)
     for unpadded, padded in zip(*outcomes, strict=True):
         np.testing.assert_allclose(padded, unpadded, rtol=0, atol=1e-5)
-    network.set_weights(start)
-    before = [np.array(w) for w in network.non_trainable_weights if "moving" in w.path]
     assert all(np.abs(a - b).max() > 1e-4 for a, b in zip(before, learned, strict=True))
 
 

@@ -15,6 +15,8 @@ import numpy as np
 from config import ModelError
 from speech.audio import write_atomically
 
+MAY_DIFFER = {"epochs", "checkpoint_minutes", "sample_transcripts"}
+
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
@@ -33,9 +35,7 @@ class Checkpoint:
 
 def save_checkpoint(path: Path, model: Any, state: Checkpoint, recipe: Any) -> None:
     """Write weights, dropout's random state, optimizer and position, atomically."""
-    arrays: dict[str, Any] = {
-        f"{i:05d}": np.asarray(v) for i, v in enumerate(_variables(model))
-    }
+    arrays: dict[str, Any] = {f"{i:05d}": np.asarray(v) for i, v in enumerate(_variables(model))}
     about = {"state": dataclasses.asdict(state), "recipe": dataclasses.asdict(recipe)}
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
@@ -45,8 +45,8 @@ def save_checkpoint(path: Path, model: Any, state: Checkpoint, recipe: Any) -> N
 def load_checkpoint(path: Path, model: Any, recipe: Any) -> Checkpoint | None:
     """Restore what `save_checkpoint` wrote; None if there is no file.
 
-    Only the number of epochs may differ from the run that wrote it: the rate of learning then
-    follows the schedule of the new number from here on.
+    Only `MAY_DIFFER` may differ from the run that wrote it. With another number of epochs the rate
+    of learning follows the schedule of the new number from here on.
 
     Raises:
         ModelError: the file is broken, or was written with other settings.
@@ -73,7 +73,7 @@ def _check_same(saved: dict[str, Any], wanted: dict[str, Any], path: Path) -> No
         f"{group}.{key} was {saved[group].get(key)!r}, now {value!r}"
         for group, values in wanted.items()
         for key, value in values.items()
-        if saved[group].get(key) != value and (group, key) != ("training", "epochs")
+        if saved[group].get(key) != value and key not in MAY_DIFFER
     ]
     if different:
         raise ModelError(

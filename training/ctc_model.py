@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import keras
@@ -43,6 +44,22 @@ class CTCModel(keras.Model):
         self.broken.update_state(ops.where(finite, -1, ops.cast(y["index"], "int32")))
         per_label = ops.where(finite, losses, 0.0) / ops.cast(y["label_lengths"], "float32")
         return ops.mean(per_label)
+
+
+def inference_function(model: CTCModel, *, num_bins: int) -> Callable[[Any], Any]:
+    """Return `model` without dropout, compiled once for batches of every shape."""
+    if keras.backend.backend() != "tensorflow":
+        return model.predict_on_batch
+    import tensorflow as tf
+
+    signature = {
+        "features": tf.TensorSpec([None, None, num_bins], tf.float32),
+        "num_frames": tf.TensorSpec([None], tf.int32),
+    }
+    compiled: Callable[[Any], Any] = tf.function(
+        lambda x: model(x, training=False), input_signature=[signature]
+    )
+    return compiled
 
 
 class BrokenLoss(keras.metrics.Metric):

@@ -33,24 +33,28 @@ def ctc_loss(
 def _native_ctc_loss(
     labels: Any, label_lengths: Any, logits: Any, logit_lengths: Any, blank_index: int
 ) -> Any:
-    """TensorFlow's compiled CTC, which takes sparse labels; many times faster than the dense one.
+    """Use TensorFlow's compiled CTC, many times faster than the one for dense labels.
 
-    It raises for a clip with too few frames, so such a clip is computed as an empty one and its
-    loss replaced.
+    It raises for a clip without labels and for one with too few frames. Such a clip is given one
+    label, and its loss is replaced.
     """
     import tensorflow as tf
 
-    labels = tf.convert_to_tensor(labels)
+    labels = tf.pad(tf.convert_to_tensor(labels), [[0, 0], [0, 1]], constant_values=-1)
+    label_lengths = tf.cast(label_lengths, tf.int32)
     inside = tf.sequence_mask(label_lengths, tf.shape(labels)[1])
     repeats = tf.logical_and(labels[:, 1:] == labels[:, :-1], inside[:, 1:])
-    needed = label_lengths + tf.reduce_sum(tf.cast(repeats, label_lengths.dtype), axis=1)
-    possible = needed <= tf.cast(logit_lengths, needed.dtype)
-    inside = tf.logical_and(inside, possible[:, tf.newaxis])
-    where = tf.where(inside)
-    sparse = tf.SparseTensor(
-        where, tf.cast(tf.gather_nd(labels, where), tf.int32), tf.shape(labels, tf.int64)
-    )
+    needed = label_lengths + tf.reduce_sum(tf.cast(repeats, tf.int32), axis=1)
+    is_empty, is_possible = label_lengths == 0, needed <= tf.cast(logit_lengths, tf.int32)
+    usable = tf.where(is_empty | ~is_possible, 1, label_lengths)
+    where = tf.where(tf.sequence_mask(usable, tf.shape(labels)[1]))
+    another = tf.cast(tf.equal(blank_index, 0), tf.int32)
+    values = tf.cast(tf.gather_nd(labels, where), tf.int32)
+    values = tf.where(values < 0, another, values)
+    sparse = tf.SparseTensor(where, values, tf.shape(labels, tf.int64))
     loss = tf.nn.ctc_loss(
         sparse, logits, None, logit_lengths, logits_time_major=False, blank_index=blank_index
     )
-    return tf.where(possible, loss, float("inf"))
+    frames = tf.sequence_mask(logit_lengths, tf.shape(logits)[1], dtype=logits.dtype)
+    all_blank = -tf.reduce_sum(tf.nn.log_softmax(logits)[..., blank_index] * frames, axis=1)
+    return tf.where(is_empty, all_blank, tf.where(is_possible, loss, float("inf")))

@@ -15,7 +15,7 @@ from speech.alphabet import Alphabet
 from speech.pipeline import Pipeline, write_pipeline
 from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.corpus import find_problem
-from training.ctc_model import CTCModel
+from training.ctc_model import CTCModel, inference_function
 from training.dataset import Plan, make_dataset, plan_batches
 from training.manifest import Split, Utterance
 from training.networks.deepspeech2 import build_deepspeech2
@@ -106,6 +106,7 @@ class _Run:
             optimizer=_optimizer(training, self.steps), jit_compile=training.jit_compile
         )
         self.model.optimizer.build(network.trainable_variables)
+        self.infer = inference_function(self.model, num_bins=recipe.features.num_bins)
         self.state = load_checkpoint(output / CHECKPOINT, self.model, recipe) or Checkpoint()
 
     def _plan(self, epoch: int) -> Plan:
@@ -173,7 +174,7 @@ class _Run:
             shuffle=False,
         )
         return validate(
-            self.model,
+            self.infer,
             self.validation_split,
             self._dataset(self.validation_split, plan),
             self.recipe.alphabet,

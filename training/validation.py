@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,18 +30,21 @@ class Validation:
 
 
 def validate(
-    model: Any,
+    infer: Callable[[Any], Any],
     utterances: list[Utterance],
     dataset: Any,
     alphabet: Alphabet,
     *,
     num_samples_shown: int,
 ) -> Validation:
-    """Decode every batch of `dataset` greedily and score it against the utterances' texts."""
+    """Decode every batch of `dataset` greedily and score it against the utterances' texts.
+
+    `infer` gives logits `[batch, frames, symbols]` and lengths `[batch]` for a batch's inputs.
+    """
     hypotheses: dict[int, str] = {}
     num_labels = num_frames = 0
     for x, y in dataset:
-        logits, lengths = (np.asarray(value) for value in model.predict_on_batch(x))
+        logits, lengths = (np.asarray(value) for value in infer(x))
         for index, clip, length in zip(np.asarray(y["index"]), logits, lengths, strict=True):
             hypotheses[int(index)] = greedy_decode(clip[:length], alphabet)
         num_labels += int(np.sum(y["label_lengths"]))

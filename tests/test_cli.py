@@ -1,0 +1,146 @@
+"""The `stt` command as a user runs it: real files, real model, exit codes."""
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from typer.testing import CliRunner
+
+import cli
+from config import AudioConfig
+from speech.audio import decode_native, encode_native
+from tests.models import LOG_MEL_FEATURES, make_model
+
+ROOT = Path(__file__).parents[1]
+COMMANDS = ("prepare", "synthesise", "train", "evaluate", "export", "transcribe", "serve")
+
+
+@pytest.fixture
+def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Return a function that runs `stt` in an empty folder."""
+    monkeypatch.chdir(tmp_path)
+    runner = CliRunner()
+    return lambda *words, **options: runner.invoke(cli.app, [str(w) for w in words], **options)
+
+
+def clip(seconds: float = 0.5) -> np.ndarray:
+    draw = np.random.default_rng(5)
+    return draw.uniform(-0.5, 0.5, int(22_050 * seconds)).astype(np.float32)
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_answers_with_an_example(run, command: str) -> None:
+    result = run(command, "--help", env={"COLUMNS": "200"})
+    assert result.exit_code == 0
+    assert f"stt {command} " in result.output
+
+
+def test_transcribe_text_json_folder_glob_and_stdin(
+    run, model_folder: Path, tmp_path: Path
+) -> None:
+    folder = tmp_path / "clips"
+    folder.mkdir()
+    soundfile.write(folder / "a.flac", clip(), 22_050)
+    soundfile.write(folder / "b.wav", np.stack([clip(1.0)] * 2, axis=1), 16_000)
+    one = run("transcribe", folder / "a.flac", "--model", model_folder)
+    assert one.exit_code == 0
+    text = one.stdout.strip()
+    both = run("transcribe", folder, "--model", model_folder)
+    lines = dict(line.split("\t") for line in both.stdout.splitlines())
+    assert lines[str(folder / "a.flac")] == text
+    assert len(lines) == 2
+    as_json = run("transcribe", f"{folder}/*.flac", "-m", model_folder, "--format", "json")
+    answer = json.loads(as_json.stdout)
+    assert answer["text"] == text
+    assert answer["duration_s"] == 0.5
+    piped = run("transcribe", "-", "-m", model_folder, input=(folder / "a.flac").read_bytes())
+    assert piped.stdout.strip() == text
+
+
+def test_a_bad_file_is_reported_and_the_others_go_on(run, model_folder, tmp_path: Path) -> None:
+    (tmp_path / "bad.wav").write_bytes(b"not audio")
+    (tmp_path / "good.wav").write_bytes(encode_native(clip(), AudioConfig()))
+    result = run("transcribe", "bad.wav", "good.wav", "--model", model_folder)
+    assert result.exit_code == 3
+    assert "bad.wav: cannot read the audio" in result.stderr
+    assert result.stdout.startswith("good.wav\t")
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "message"),
+    [
+        (["transcribe", "nothing.wav"], 3, "no audio file in 'nothing.wav'"),
+        (["transcribe", "x.wav", "--model", "nowhere"], 5, "no usable model in nowhere"),
+        (["prepare"], 4, "got no corpus"),
+        (["prepare", "nowhere"], 4, "nowhere"),
+        (["train", "nowhere", "--output", "out"], 4, "cannot read the manifest"),
+        (["evaluate", "nowhere"], 4, "cannot read the manifest"),
+        (["export", "nowhere"], 5, "no usable model in nowhere"),
+        (["train", "x", "--output", "out", "--repeat", "lj"], 2, "needed: corpus=N"),
+        (["serve", "--port", "70000"], 2, "port 70000 is not in 0 to 65535"),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_errors_are_one_line_and_an_exit_code(
+    run, tmp_path: Path, words: list[str], code: int, message: str
+) -> None:
+    if "x.wav" in words:
+        (tmp_path / "x.wav").write_bytes(encode_native(clip(), AudioConfig()))
+    result = run(*words)
+    assert result.exit_code == code, result.output
+    assert message in result.stderr.replace("\n", " ")
+    assert "Traceback" not in result.output
+
+
+def test_the_samples_go_the_whole_way(run, tmp_path: Path) -> None:
+    """Prepare, train one epoch, export, evaluate, transcribe, on the clips that are in git."""
+    shutil.copytree(ROOT / "Data/samples", "samples")
+    Path("samples/splits.csv").write_text(
+        "id,split\nsample,train\nharbour,validation\nletter,test\n", encoding="utf-8"
+    )
+    prepared = run("prepare", "samples", "--output", "prepared")
+    assert prepared.exit_code == 0, prepared.output
+    assert "3 utterances" in prepared.output
+    trained = run("train", "prepared", "--output", "model", "--epochs", "1")
+    assert trained.exit_code == 0, trained.output
+    assert "epoch 1: loss" in trained.output
+    assert run("export", "model").exit_code == 0
+    assert Path("model/saved_model/1/saved_model.pb").is_file()
+    evaluated = run("evaluate", "prepared", "--model", "model", "--split", "test")
+    assert evaluated.exit_code == 0, evaluated.output
+    report = json.loads(Path("prepared/evaluation-test.json").read_text(encoding="utf-8"))
+    assert report["total"]["clips"] == 1
+    assert report["total"]["words"] == 13
+    assert "| all | 1 | 13 |" in Path("prepared/evaluation-test.md").read_text(encoding="utf-8")
+    assert run("transcribe", "samples", "--model", "model").exit_code == 0
+
+
+def test_synthesise_makes_a_corpus(run, tmp_path: Path) -> None:
+    if not (shutil.which("flite") and shutil.which("espeak-ng")):
+        Path("texts.csv").write_text("a|one two\n", encoding="utf-8")
+        result = run("synthesise", "texts.csv", "--output", "made")
+        assert result.exit_code == 4
+        assert "is not installed; needed: apt-get install" in result.stderr
+        return
+    texts = "".join(
+        f"t{i}|a short text number {word}\n" for i, word in enumerate(["one", "two", "six"])
+    )
+    Path("texts.csv").write_text(texts, encoding="utf-8")
+    assert run("synthesise", "texts.csv", "--output", "made").exit_code == 0
+    made = sorted(Path("made/wavs").glob("*.wav"))
+    assert [path.stem for path in made] == ["t0", "t1", "t2"]
+    assert all(len(decode_native(path.read_bytes(), AudioConfig())) > 10_000 for path in made)
+    before = [path.read_bytes() for path in made]
+    assert run("synthesise", "texts.csv", "--output", "made").exit_code == 0
+    assert [path.read_bytes() for path in made] == before
+    assert Path("made/metadata.csv").read_text(encoding="utf-8").count("|") == 6
+
+
+def test_export_in_float16(run, tmp_path: Path) -> None:
+    model = make_model(tmp_path / "tiny", LOG_MEL_FEATURES)
+    result = run("export", model.folder, "--precision", "float16")
+    assert result.exit_code == 0
+    assert result.output.strip().endswith("saved_model/2")
