@@ -16,7 +16,7 @@ ENGLISH = (BLANK, " ", "'", *"abcdefghijklmnopqrstuvwxyz")
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
 _FOLDED_LETTERS = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "ł": "l", "đ": "d"})
-_WORD_JOINERS = re.compile(r"[-‐‑‒–—―/_]+")
+_WORD_JOINERS = re.compile(r"[-‐‑‒–—―−/_…]+")
 
 
 @dataclass(frozen=True)

@@ -51,18 +51,25 @@ def normalise_features(features: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
         features: float32 `[batch, frames, bins]`.
         num_frames: int32 `[batch]`, at least 1 each.
     """
-    inside = tf.sequence_mask(num_frames, tf.shape(features)[1], dtype=features.dtype)[
-        ..., tf.newaxis
-    ]
-    count = tf.reduce_sum(inside, axis=1, keepdims=True)
-    mean = tf.reduce_sum(features * inside, axis=1, keepdims=True) / count
-    centred = (features - mean) * inside
+    inside = tf.sequence_mask(num_frames, tf.shape(features)[1])[..., tf.newaxis]
+    count = tf.cast(num_frames, features.dtype)[:, tf.newaxis, tf.newaxis]
+    zeros = tf.zeros_like(features)
+
+    def centre(x: tf.Tensor) -> tf.Tensor:
+        mean = tf.reduce_sum(x, axis=1, keepdims=True) / count
+        return tf.where(inside, x - mean, zeros)
+
+    # Twice: rounding of the first mean would stand out in a bin that is the same in all frames.
+    centred = centre(centre(tf.where(inside, features, zeros)))
     variance = tf.reduce_sum(centred**2, axis=1, keepdims=True) / count
     return centred / tf.maximum(tf.sqrt(variance), _MIN_DEVIATION)
 
 
 def mel_matrix(config: FeatureConfig, *, sample_rate_hz: int) -> NDArray[np.float32]:
     """Return float32 `[fft_length // 2 + 1, num_mel_bands]`, triangles of peak 1 on the mel scale.
+
+    Raises:
+        ValueError: a band is so narrow that it holds no bin.
 
     Source: O'Shaughnessy 1987, `mel = 2595 log10(1 + hz / 700)`; triangles linear in mel.
     """
@@ -76,7 +83,13 @@ def mel_matrix(config: FeatureConfig, *, sample_rate_hz: int) -> NDArray[np.floa
     lower, centre, upper = edges[:-2], edges[1:-1], edges[2:]
     bins = to_mel(bins_hz)[:, np.newaxis]
     rising, falling = (bins - lower) / (centre - lower), (upper - bins) / (upper - centre)
-    return np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+    matrix = np.maximum(0.0, np.minimum(rising, falling)).astype(np.float32)
+    if empty := int((matrix.sum(axis=0) == 0).sum()):
+        raise ValueError(
+            f"{empty} of {config.num_mel_bands} mel bands hold no bin of fft_length "
+            f"{config.fft_length}; needed: a larger fft_length or fewer bands"
+        )
+    return matrix
 
 
 def _magnitudes(waveform: tf.Tensor, config: FeatureConfig) -> tf.Tensor:

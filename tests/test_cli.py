@@ -113,8 +113,8 @@ def test_the_samples_go_the_whole_way(run, tmp_path: Path) -> None:
     assert evaluated.exit_code == 0, evaluated.output
     report = json.loads(Path("prepared/evaluation-test.json").read_text(encoding="utf-8"))
     assert report["total"]["clips"] == 1
-    assert report["total"]["words"] == 13
-    assert "| all | 1 | 13 |" in Path("prepared/evaluation-test.md").read_text(encoding="utf-8")
+    assert report["total"]["words"] == 14
+    assert "| all | 1 | 14 |" in Path("prepared/evaluation-test.md").read_text(encoding="utf-8")
     assert run("transcribe", "samples", "--model", "model").exit_code == 0
 
 

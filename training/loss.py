@@ -43,6 +43,7 @@ def _native_ctc_loss(
     labels = tf.pad(tf.convert_to_tensor(labels), [[0, 0], [0, 1]], constant_values=-1)
     label_lengths = tf.cast(label_lengths, tf.int32)
     inside = tf.sequence_mask(label_lengths, tf.shape(labels)[1])
+    labels = tf.where(inside, labels, -1)
     repeats = tf.logical_and(labels[:, 1:] == labels[:, :-1], inside[:, 1:])
     needed = label_lengths + tf.reduce_sum(tf.cast(repeats, tf.int32), axis=1)
     is_empty, is_possible = label_lengths == 0, needed <= tf.cast(logit_lengths, tf.int32)

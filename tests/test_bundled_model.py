@@ -1,0 +1,61 @@
+"""The model that is shipped: small, and recognisably right on speech."""
+
+from pathlib import Path
+
+import jiwer
+import pytest
+import tensorflow as tf
+
+from predictor import Predictor
+from serving.local import LocalBackend, newest_version
+from speech.alphabet import normalise
+
+ROOT = Path(__file__).parents[1]
+MAX_MODEL_BYTES = 20_000_000
+MAX_VALIDATION_CER = 0.25
+
+
+@pytest.fixture(scope="module")
+def predictor(bundled: Path) -> Predictor:
+    return Predictor(LocalBackend(bundled))
+
+
+def samples() -> dict[str, str]:
+    """Return the text of each sample clip by name."""
+    lines = (ROOT / "Data/samples/metadata.csv").read_text(encoding="utf-8").splitlines()
+    return {line.split("|")[0]: line.split("|")[2] for line in lines}
+
+
+def test_the_sample_is_right_to_within_two_words(predictor: Predictor) -> None:
+    reference = normalise(samples()["sample"], predictor.pipeline.alphabet)
+    text = predictor.transcribe((ROOT / "Data/samples/sample.wav").read_bytes()).text
+    words = jiwer.process_words(reference, text)
+    assert words.substitutions + words.deletions + words.insertions <= 2, text
+
+
+def test_unseen_real_speech_is_recognisable(predictor: Predictor, ljspeech: Path) -> None:
+    rows = (ljspeech / "splits.csv").read_text(encoding="utf-8").splitlines()
+    held_out = {row.split(",")[0] for row in rows if row.endswith(",validation")}
+    lines = (ljspeech / "metadata.csv").read_text(encoding="utf-8").splitlines()
+    texts = {line.split("|")[0]: line.split("|")[2] for line in lines}
+    references, hypotheses = [], []
+    for name in sorted(held_out & texts.keys()):
+        wav = (ljspeech / "wavs" / f"{name}.wav").read_bytes()
+        hypotheses.append(predictor.transcribe(wav).text)
+        references.append(normalise(texts[name], predictor.pipeline.alphabet))
+    assert len(references) == 20
+    assert jiwer.cer(references, hypotheses) < MAX_VALIDATION_CER
+
+
+def test_the_graph_writes_the_same_text(predictor: Predictor, bundled: Path) -> None:
+    wavs = [(ROOT / f"Data/samples/{name}.wav").read_bytes() for name in samples()]
+    loaded = tf.saved_model.load(str(newest_version(bundled)))
+    texts = loaded.signatures["transcribe"](wav_bytes=tf.constant(wavs))["text"].numpy()
+    assert [text.decode() for text in texts] == [predictor.transcribe(wav).text for wav in wavs]
+
+
+def test_it_is_small_and_complete(bundled: Path) -> None:
+    for name in ("model.keras", "pipeline.json", "MODEL_CARD.md"):
+        assert (bundled / name).is_file(), name
+    shipped = [bundled / "model.keras", *newest_version(bundled).rglob("*")]
+    assert sum(path.stat().st_size for path in shipped if path.is_file()) < MAX_MODEL_BYTES

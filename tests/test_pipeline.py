@@ -1,0 +1,87 @@
+"""`pipeline.json`: a round trip, and a refusal of everything that is not one."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+from config import (
+    PRESETS,
+    AudioConfig,
+    ConvolutionConfig,
+    FeatureConfig,
+    ModelError,
+    NetworkConfig,
+    ServerConfig,
+    TrainingConfig,
+)
+from speech.alphabet import BLANK, Alphabet
+from speech.pipeline import Pipeline, read_pipeline, write_pipeline
+
+
+@pytest.fixture(params=list(PRESETS))
+def pipeline(request: pytest.FixtureRequest) -> Pipeline:
+    preset = PRESETS[request.param]
+    return Pipeline(
+        name="mine",
+        audio=AudioConfig(),
+        features=preset.features,
+        network=preset.network,
+        alphabet=Alphabet((BLANK, " ", "ä", "b")),
+        training_data={"corpora": ["x"], "hours": 1.5},
+        scores={"validation_wer": 0.25},
+    )
+
+
+def test_what_is_written_is_read(pipeline: Pipeline, tmp_path: Path) -> None:
+    write_pipeline(tmp_path, pipeline)
+    assert read_pipeline(tmp_path) == pipeline
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c: c.update(format=2), "needed: format 1, blank 0"),
+        (lambda c: c.update(blank_index=3), "needed: format 1, blank 0"),
+        (lambda c: c.pop("alphabet"), "is not a pipeline"),
+        (lambda c: c["features"].pop("frame_step"), r"missing settings \['frame_step'\]"),
+        (lambda c: c["features"].update(hop=1), r"unknown settings \['hop'\]"),
+        (lambda c: c["network"].update(gru_units=0), "gru_units 0 is under 1"),
+        (lambda c: c["features"].update(kind="mfcc"), "kind 'mfcc' is not stft or log_mel"),
+        (lambda c: c.update(alphabet=["a", "b"]), "an alphabet starts with"),
+    ],
+)
+def test_another_file_is_refused(pipeline: Pipeline, tmp_path: Path, change, message) -> None:
+    write_pipeline(tmp_path, pipeline)
+    content = json.loads((tmp_path / "pipeline.json").read_text(encoding="utf-8"))
+    change(content)
+    (tmp_path / "pipeline.json").write_text(json.dumps(content), encoding="utf-8")
+    with pytest.raises(ModelError, match=message):
+        read_pipeline(tmp_path)
+
+
+def test_a_missing_or_broken_file_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match="no usable model in"):
+        read_pipeline(tmp_path)
+    (tmp_path / "pipeline.json").write_text("{", encoding="utf-8")
+    with pytest.raises(ModelError, match="no usable model in"):
+        read_pipeline(tmp_path)
+
+
+@pytest.mark.parametrize(
+    "build",
+    [
+        lambda: AudioConfig(sample_rate_hz=10),
+        lambda: FeatureConfig(fft_length=100),
+        lambda: FeatureConfig(min_hz=9000.0),
+        lambda: ConvolutionConfig(kernel=(4, 5)),
+        lambda: NetworkConfig(convolutions=()),
+        lambda: NetworkConfig(dropout=1.0),
+        lambda: TrainingConfig(epochs=0),
+        lambda: ServerConfig(port=-1),
+        lambda: ServerConfig(max_upload_bytes=0),
+    ],
+)
+def test_settings_out_of_range_are_refused(build) -> None:
+    with pytest.raises(ValueError, match=r"\d|no convolution"):
+        build()

@@ -1,0 +1,86 @@
+"""Predictor: batches change nothing, limits hold, the newest version is served."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from config import AudioError, ModelError
+from predictor import MAX_BATCH, Predictor
+from serving.local import LocalBackend, newest_version
+from speech.audio import encode_native
+from speech.pipeline import read_pipeline, write_pipeline
+from transcription import transcribe_files
+
+
+@pytest.fixture(scope="module")
+def predictor(model_folder: Path) -> Predictor:
+    return Predictor(LocalBackend(model_folder), max_duration_s=30.0)
+
+
+def clips(rng: np.random.Generator, count: int) -> list[np.ndarray]:
+    return [
+        rng.uniform(-0.5, 0.5, int(rng.integers(2_000, 40_000))).astype(np.float32)
+        for _ in range(count)
+    ]
+
+
+def test_many_clips_come_back_in_order_and_as_alone(predictor: Predictor, rng) -> None:
+    waveforms = clips(rng, MAX_BATCH + 3)
+    together = predictor.transcribe_waveforms(waveforms)
+    assert len({transcript.text for transcript in together}) > 5
+    for waveform, transcript in zip(waveforms, together, strict=True):
+        alone = predictor.transcribe_waveforms([waveform])[0]
+        assert transcript.text == alone.text
+        assert transcript.confidence == pytest.approx(alone.confidence, abs=1e-3)
+        assert transcript.duration_s == pytest.approx(len(waveform) / 22_050, abs=1e-3)
+
+
+def test_no_clips_are_no_transcripts(predictor: Predictor) -> None:
+    assert predictor.transcribe_waveforms([]) == []
+
+
+@pytest.mark.parametrize("shape", [(0,), (2, 100)])
+def test_what_is_no_waveform_is_the_callers_bug(predictor: Predictor, shape) -> None:
+    with pytest.raises(ValueError, match="needed: "):
+        predictor.transcribe_waveforms([np.zeros(shape, np.float32)])
+
+
+def test_the_limit_lowers_the_models_own(predictor: Predictor, model_folder: Path) -> None:
+    wav = encode_native(np.zeros(31 * 22_050, np.float32), predictor.audio)
+    with pytest.raises(AudioError, match="at most 30 s"):
+        predictor.transcribe(wav)
+    wide = Predictor(predictor.backend, max_duration_s=1e6)
+    assert wide.audio.max_duration_s == read_pipeline(model_folder).audio.max_duration_s
+
+
+def test_files_are_yielded_in_order_with_their_errors(
+    predictor: Predictor, rng, tmp_path: Path
+) -> None:
+    sources: list[tuple[str, bytes | Path]] = []
+    for i, waveform in enumerate(clips(rng, MAX_BATCH + 2)):
+        sources.append((f"clip{i}", encode_native(waveform, predictor.audio)))
+    sources.insert(1, ("bad", b"no audio"))
+    sources.append(("missing", tmp_path / "missing.wav"))
+    results = list(transcribe_files(predictor, sources))
+    assert [name for name, _ in results] == [name for name, _ in sources]
+    failed = [name for name, result in results if isinstance(result, AudioError)]
+    assert failed == ["bad", "missing"]
+
+
+def test_the_highest_version_is_served(tmp_path: Path) -> None:
+    for name in ("1", "9", "10", "tmp", ".export-x"):
+        (tmp_path / "saved_model" / name).mkdir(parents=True)
+    assert newest_version(tmp_path).name == "10"
+    with pytest.raises(ModelError, match="needed: what `stt export` writes"):
+        newest_version(tmp_path / "nowhere")
+
+
+def test_a_broken_saved_model_is_a_model_error(model_folder: Path, tmp_path: Path) -> None:
+    write_pipeline(tmp_path, read_pipeline(model_folder))
+    (tmp_path / "saved_model/1").mkdir(parents=True)
+    with pytest.raises(ModelError, match="cannot load the SavedModel"):
+        LocalBackend(tmp_path)
+    (tmp_path / "saved_model/1/saved_model.pb").write_bytes(b"half")
+    with pytest.raises(ModelError, match="cannot load the SavedModel"):
+        LocalBackend(tmp_path)

@@ -1,0 +1,118 @@
+"""The README's commands, executed as they stand."""
+
+import os
+import re
+import shutil
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import httpx
+import pytest
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+BIN = Path(sys.executable).parent
+
+
+def shell_lines(containing: str) -> list[str]:
+    """Return the commands of the README's shell block that has `containing`."""
+    blocks = re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    block = next(block for block in blocks if containing in block)
+    return [line.partition(" #")[0].strip() for line in block.splitlines() if line.strip()]
+
+
+def run(line: str, folder: Path, **environment: str) -> str:
+    """Run a command line in `folder` with this Python's commands first; return what it printed."""
+    path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
+    done = subprocess.run(
+        ["bash", "-c", line],
+        cwd=folder,
+        env={**os.environ, "PATH": path, **environment},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
+    """Run `python api.py` as `make run` does, on a free port; yield the port."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    logs = tmp_path_factory.mktemp("logs")
+    environment = {**os.environ, "STT_PORT": str(port), "STT_LOG_FOLDER": str(logs)}
+    process = subprocess.Popen([sys.executable, "api.py"], cwd=ROOT, env=environment)
+    try:
+        for _ in range(240):
+            assert process.poll() is None, "the server ended"
+            try:
+                httpx.get(f"http://127.0.0.1:{port}/")
+                break
+            except httpx.TransportError:
+                time.sleep(0.5)
+        yield port
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def test_make_run_serves_and_curl_gets_text(server: int) -> None:
+    (line,) = shell_lines("curl")
+    if not shutil.which("curl"):
+        pytest.skip("needs curl")
+    answer = run(line.replace(":8000", f":{server}"), ROOT)
+    assert '"transcryption":"the birch canoe' in answer.replace('": "', '":"')
+
+
+def test_make_run_and_make_test_are_what_the_makefile_does() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    assert "make run " in README
+    assert "make test " in README
+    assert re.search(r"^run: .*\n\t\$\(BIN\)/python api.py$", makefile, re.MULTILINE)
+    assert re.search(r"^test: .*\n\t\$\(BIN\)/python -m pytest$", makefile, re.MULTILINE)
+    assert "make test VENV=" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+
+
+def test_transcribe_without_a_server() -> None:
+    for line in shell_lines("make transcribe"):
+        command = line.replace(".venv/bin/stt", "stt").replace(
+            "make transcribe WAV=", "stt transcribe "
+        )
+        assert "canoe" in run(command, ROOT)
+
+
+def test_train_your_own(tmp_path: Path) -> None:
+    """Each line, on a corpus of the sample clips, with one epoch."""
+    corpus = tmp_path / "path/to/corpus"
+    shutil.copytree(ROOT / "Data/samples", corpus)
+    (corpus / "splits.csv").write_text(
+        "id,split\nsample,train\nharbour,validation\nletter,test\n", encoding="utf-8"
+    )
+    run("python -c \"import soundfile as s; s.write('clip.flac', *s.read('c.wav'))\"".replace(
+        "c.wav", str(corpus / "sample.wav")), tmp_path)  # fmt: skip
+    lines = shell_lines("stt prepare")
+    assert [line.split()[1] for line in lines] == [
+        "prepare",
+        "train",
+        "export",
+        "evaluate",
+        "transcribe",
+        "stt",
+    ]
+    for line in lines[:-1]:
+        run(line.replace("--epochs 50", "--epochs 1"), tmp_path)
+    assert (tmp_path / "Models/mine/saved_model/1/saved_model.pb").is_file()
+    assert (tmp_path / "Data/mine/evaluation-test.json").is_file()
+
+
+@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
+def test_links_lead_somewhere(link: str) -> None:
+    assert (ROOT / link).exists()
