@@ -22,6 +22,7 @@ from starlette.concurrency import run_in_threadpool
 from config import AudioConfig, AudioError, ModelUnavailableError, ServerConfig, SpeechToTextError
 from http_limits import BodyLimit
 from predictor import Predictor
+from quiet_start import start_tensorflow
 from speech.transcript import Transcript
 
 logger = logging.getLogger("stt.api")
@@ -221,6 +222,7 @@ def _open_logs(folder: Path) -> list[tuple[str, logging.Handler]]:
 
 def load_predictor(config: ServerConfig) -> Predictor:
     """Load the model that `config` names into this process, and run it once."""
+    start_tensorflow()
     from serving.local import LocalBackend  # TensorFlow: only a process that needs it pays for it
 
     predictor = Predictor(LocalBackend(config.model), max_duration_s=config.max_duration_s)
@@ -229,7 +231,10 @@ def load_predictor(config: ServerConfig) -> Predictor:
 
 
 def serve(config: ServerConfig) -> None:
-    """Serve until interrupted."""
+    """Serve until interrupted; warnings and errors also go to the terminal."""
+    terminal = logging.StreamHandler()
+    terminal.setLevel(logging.WARNING)
+    logging.getLogger("stt").addHandler(terminal)
     app = create_app(config, load=load_predictor)
     uvicorn.run(app, host=config.host, port=config.port, log_level="warning")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import glob
 import json
-import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,8 +11,6 @@ from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
-
-os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import typer
 from rich.console import Console
@@ -27,6 +24,7 @@ from rich.progress import (
 )
 
 from config import PRESETS, AudioError, CorpusError, ModelError, ServerConfig, SpeechToTextError
+from quiet_start import start_tensorflow
 from training.manifest import Split
 
 app = typer.Typer(
@@ -192,6 +190,7 @@ def train(
 
     Example: `stt train Data/ljspeech --output Models/mine --epochs 50`
     """
+    start_tensorflow()
     from config import AudioConfig
     from speech.alphabet import Alphabet
     from training.manifest import read_manifest
@@ -284,7 +283,7 @@ def evaluate(
         predictor = load_predictor(model)
         with bar("evaluating") as progress:
             evaluation = run_evaluation(predictor, utterances, progress)
-        console.print(to_markdown(evaluation), markup=False, highlight=False)
+        console.print(to_markdown(evaluation), markup=False, highlight=False, soft_wrap=True)
         name = f"evaluation-{split}" + (f"-{corpus}" if corpus else "")
         for path in write_evaluation(output or manifest_folder(manifest), name, evaluation):
             errors.print(f"wrote {path}")
@@ -306,9 +305,10 @@ def export(
 
     Example: `stt export Models/mine`
     """
-    from training.export import export as export_model
-
     with exit_codes(), errors.status("exporting"):
+        start_tensorflow()
+        from training.export import export as export_model
+
         console.print(str(export_model(model, precision=precision.value)))
 
 
@@ -387,6 +387,7 @@ def serve(
 def load_predictor(model: Path) -> Any:
     """Load the SavedModel of the folder `model`."""
     with errors.status("loading the model"):
+        start_tensorflow()
         from predictor import Predictor
         from serving.local import LocalBackend
 
