@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import sys
 import threading
 import time
 import uuid
@@ -15,7 +16,7 @@ from typing import Annotated, Any
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, File, HTTPException, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 from starlette.concurrency import run_in_threadpool
 
@@ -44,10 +45,20 @@ class Settings(BaseSettings):
     log_folder: Path = _DEFAULTS.log_folder
     max_upload_bytes: int = _DEFAULTS.max_upload_bytes
     max_duration_s: float = _DEFAULTS.max_duration_s
+    max_running: int = _DEFAULTS.max_running
 
-    def to_config(self) -> ServerConfig:
-        """Return the checked settings; a value out of range raises `ValueError`."""
-        return ServerConfig(**self.model_dump())
+
+def read_settings(**given: Any) -> ServerConfig:
+    """Return the settings: `given` before the environment before the defaults.
+
+    Raises:
+        ValueError: a value cannot be read or is out of range; one line says which.
+    """
+    try:
+        return ServerConfig(**Settings(**given).model_dump())
+    except ValidationError as error:
+        wrong = [f"{e['loc'][0]} {e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise ValueError("; ".join(wrong)) from error
 
 
 class UploadAnswer(BaseModel):
@@ -72,7 +83,7 @@ class UploadAnswer(BaseModel):
 
 
 class ErrorAnswer(BaseModel):
-    """What every error returns."""
+    """What an error returns; a missing field returns a list of what is missing."""
 
     detail: str
 
@@ -81,17 +92,21 @@ Loader = Callable[[ServerConfig], Predictor]
 router = APIRouter()
 
 
-def create_app(config: ServerConfig, *, load: Loader) -> FastAPI:
+def create_app(
+    config: ServerConfig, *, load: Loader, on_ready: Callable[[], None] = lambda: None
+) -> FastAPI:
     """Build the service.
 
     Args:
         config: host, limits, where the model and the logs are.
         load: makes the predictor when the service starts. If it raises, the service runs without a
             model, says so, and tries again when a request comes.
+        on_ready: called once the service takes requests.
     """
     app = FastAPI(title="Speech to text", version="0.1.0", lifespan=_lifespan)
     app.state.config, app.state.load, app.state.predictor = config, load, None
-    app.state.loading = threading.Lock()
+    app.state.loading, app.state.on_ready = threading.Lock(), on_ready
+    app.state.running = threading.BoundedSemaphore(config.max_running)
     app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=config.max_upload_bytes)
     app.middleware("http")(_log_request)
@@ -102,10 +117,14 @@ def create_app(config: ServerConfig, *, load: Loader) -> FastAPI:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     handlers = _open_logs(app.state.config.log_folder)
+    for name, handler in handlers:
+        logging.getLogger(name).addHandler(handler)
+        logging.getLogger(name).setLevel(logging.INFO)
     try:
         await run_in_threadpool(_load_once, app)
     except ModelUnavailableError as error:
         logger.error("%s", error)
+    app.state.on_ready()
     yield
     for name, handler in handlers:
         logging.getLogger(name).removeHandler(handler)
@@ -117,7 +136,7 @@ def _load_once(app: FastAPI) -> Predictor:
         if app.state.predictor is None:
             try:
                 app.state.predictor = app.state.load(app.state.config)
-            except SpeechToTextError as error:
+            except Exception as error:  # whatever a model's files make TensorFlow raise
                 raise ModelUnavailableError(f"the model is not loaded: {error}") from error
         predictor: Predictor = app.state.predictor
         return predictor
@@ -138,31 +157,40 @@ PredictorDep = Annotated[Predictor, Depends(get_predictor)]
 ConfigDep = Annotated[ServerConfig, Depends(get_config)]
 
 
+def _audio(app: FastAPI) -> AudioConfig:
+    """Return the audio form in force: the loaded model's, or the native one."""
+    predictor: Predictor | None = app.state.predictor
+    limit_s = app.state.config.max_duration_s
+    return predictor.audio if predictor else AudioConfig(max_duration_s=limit_s)
+
+
 @router.get("/")
-def status() -> dict[str, Any]:
+async def status(request: Request) -> dict[str, Any]:
     """Say that the service runs, and what audio it takes."""
-    rate = AudioConfig().sample_rate_hz
+    rate = _audio(request.app).sample_rate_hz
     specs = {"sample_rate": rate, "format": "16-bit PCM WAV", "channels": "mono"}
     return {"status": "ok", "message": MESSAGE, "audio_specs": specs}
 
 
 @router.get("/audio_specs/")
-def audio_specs(config: ConfigDep) -> dict[str, Any]:
+async def audio_specs(request: Request) -> dict[str, Any]:
     """Say in full what `/upload/` takes."""
+    audio, config = _audio(request.app), request.app.state.config
     return {
-        "sample_rate": AudioConfig().sample_rate_hz,
+        "sample_rate": audio.sample_rate_hz,
         "sample_width_bytes": 2,
         "encoding": "signed 16-bit little-endian PCM",
         "format": "16-bit PCM WAV",
         "container": "RIFF/WAVE",
         "channels": "mono",
-        "max_duration_s": config.max_duration_s,
+        "max_duration_s": audio.max_duration_s,
         "max_upload_bytes": config.max_upload_bytes,
     }
 
 
 @router.post("/upload/", responses={code: {"model": ErrorAnswer} for code in (400, 413, 503)})
 def upload(
+    request: Request,
     file: Annotated[UploadFile, File(description="A native WAV file.")],
     predictor: PredictorDep,
     config: ConfigDep,
@@ -172,7 +200,8 @@ def upload(
         raise HTTPException(
             413, f"got {file.size} bytes; needed: at most {config.max_upload_bytes} bytes"
         )
-    return UploadAnswer.of(predictor.transcribe(file.file.read()))
+    with request.app.state.running:
+        return UploadAnswer.of(predictor.transcribe(file.file.read()))
 
 
 def _answer_error(_: Request, error: Exception) -> JSONResponse:
@@ -214,8 +243,6 @@ def _open_logs(folder: Path) -> list[tuple[str, logging.Handler]]:
     for name, file in (("stt.api", "api.log"), ("stt.predictor", "predictor.log")):
         handler = RotatingFileHandler(folder / file, maxBytes=_LOG_BYTES, backupCount=3)
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        logging.getLogger(name).addHandler(handler)
-        logging.getLogger(name).setLevel(logging.INFO)
         handlers.append((name, handler))
     return handlers
 
@@ -231,15 +258,33 @@ def load_predictor(config: ServerConfig) -> Predictor:
 
 
 def serve(config: ServerConfig) -> None:
-    """Serve until interrupted; warnings and errors also go to the terminal."""
+    """Serve until interrupted; warnings and errors also go to the terminal.
+
+    Raises:
+        OSError: the log folder cannot be written.
+    """
+    for _, handler in _open_logs(config.log_folder):
+        handler.close()
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
     logging.getLogger("stt").addHandler(terminal)
-    app = create_app(config, load=load_predictor)
+    where = f"http://{config.host}:{config.port}"
+    print(f"Loading {config.model.name} …", flush=True)
+    app = create_app(
+        config,
+        load=load_predictor,
+        on_ready=lambda: print(f"Serving {config.model.name} on {where}", flush=True),
+    )
     uvicorn.run(app, host=config.host, port=config.port, log_level="warning")
 
 
+def main() -> None:
+    """Serve with the settings of the environment."""
+    try:
+        serve(read_settings())
+    except (ValueError, OSError) as error:
+        sys.exit(f"error: {error}")
+
+
 if __name__ == "__main__":
-    settings = Settings().to_config()
-    print(f"Serving {settings.model.name} on http://{settings.host}:{settings.port}")
-    serve(settings)
+    main()

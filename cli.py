@@ -5,27 +5,30 @@ from __future__ import annotations
 import glob
 import json
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeElapsedColumn,
-    TimeRemainingColumn,
-)
+from rich.markup import escape
 
-from config import PRESETS, AudioError, CorpusError, ModelError, ServerConfig, SpeechToTextError
+from config import PRESETS, AudioError, CorpusError, ServerConfig
 from quiet_start import start_tensorflow
+from terminal import (
+    INTERRUPTED,
+    bar,
+    console,
+    errors,
+    exit_codes,
+    say,
+    stop_signals,
+    training_bar,
+)
 from training.manifest import Split
+
+CONTINUES = "interrupted; the same command continues"
+ALPHABET_FILE = "alphabet.txt"
 
 app = typer.Typer(
     help="Speech to text that you own: train, measure and serve DeepSpeech2.",
@@ -33,16 +36,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-console = Console()
-errors = Console(stderr=True)
-
-EXIT_CODES: list[tuple[type[Exception], int]] = [
-    (AudioError, 3),
-    (CorpusError, 4),
-    (ModelError, 5),
-    (SpeechToTextError, 1),
-    (ValueError, 2),
-]
 
 
 class TextFormat(StrEnum):
@@ -73,35 +66,6 @@ PresetOption = Annotated[PresetName, typer.Option(help="Features and network.")]
 DEFAULT_MODEL = ServerConfig().model
 
 
-@contextmanager
-def exit_codes() -> Iterator[None]:
-    """Print an error as one line and exit with its code; nobody reads a traceback."""
-    try:
-        yield
-    except KeyboardInterrupt:
-        errors.print("interrupted; running it again continues")
-        raise typer.Exit(130) from None
-    except tuple(kind for kind, _ in EXIT_CODES) as error:
-        errors.print(f"[bold red]error:[/] {_escape(str(error))}", soft_wrap=True)
-        code = next(code for kind, code in EXIT_CODES if isinstance(error, kind))
-        raise typer.Exit(code) from error
-
-
-@contextmanager
-def bar(title: str) -> Iterator[Callable[[int, int], None]]:
-    """Show a bar with the time left; call what it yields with done and total."""
-    columns = [
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
-    with Progress(*columns, console=errors, transient=True) as progress:
-        task = progress.add_task(title, total=None)
-        yield lambda done, total: progress.update(task, completed=done, total=total)
-
-
 @app.command()
 def prepare(
     corpora: Annotated[list[Path] | None, typer.Argument(help="Folders or tables.")] = None,
@@ -110,6 +74,8 @@ def prepare(
     alphabet: Annotated[
         Path | None, typer.Option(help="A symbol a line; English if not given.")
     ] = None,
+    validation_share: Annotated[float, typer.Option(help="Of texts, by hash.")] = 0.02,
+    test_share: Annotated[float, typer.Option(help="Of texts, by hash.")] = 0.02,
     download: Annotated[bool, typer.Option(help="Fetch LJSpeech (2.7 GB) to Data/ first.")] = False,
 ) -> None:
     """Import CORPORA into one manifest: convert, check, split and report.
@@ -117,11 +83,12 @@ def prepare(
     Example: `stt prepare Data/LJSpeech-1.1 --output Data/ljspeech`
     """
     from speech.alphabet import Alphabet
+    from speech.audio import write_atomically
     from training.corpus import PrepareConfig
     from training.corpus import prepare as prepare_corpora
     from training.corpus_report import report_table, write_report
 
-    with exit_codes():
+    with exit_codes(interrupted=CONTINUES):
         folders = list(corpora or [])
         if download:
             folders.append(_download_ljspeech())
@@ -131,17 +98,20 @@ def prepare(
             alphabet=Alphabet.read(alphabet) if alphabet else Alphabet(),
             features=PRESETS[preset].features,
             network=PRESETS[preset].network,
+            validation_share=validation_share,
+            test_share=test_share,
         )
         with bar("preparing") as progress:
             prepared = prepare_corpora(folders, output, config, progress)
+        write_atomically(output / ALPHABET_FILE, config.alphabet.to_lines())
         console.print(report_table(write_report(output, prepared, config.audio)))
-        console.print(f"{output / 'manifest.jsonl'}: {len(prepared.utterances)} utterances")
+        say(f"{output / 'manifest.jsonl'}: {len(prepared.utterances)} utterances")
 
 
 def _download_ljspeech() -> Path:
     from training.download import download_ljspeech
 
-    with bar("downloading LJSpeech") as progress:
+    with bar("downloading LJSpeech, then unpacking it", of_bytes=True) as progress:
         return download_ljspeech(Path("Data"), progress=progress)
 
 
@@ -162,12 +132,12 @@ def synthesise(
     from training.synthesis import SynthesisConfig
     from training.synthesis import synthesise as synthesise_corpus
 
-    with exit_codes():
+    with exit_codes(interrupted=CONTINUES):
         texts = {name: text for _, name, text in piped_lines(corpus)}
         config = SynthesisConfig(num_clips=clips, seed=seed)
         with bar("speaking") as progress:
             made = synthesise_corpus(texts, output, config, progress)
-        console.print(f"{output}: {made} clips")
+        say(f"{output}: {made} clips")
 
 
 @app.command()
@@ -184,21 +154,19 @@ def train(
     repeat: Annotated[
         list[str] | None, typer.Option(help="`corpus=N`: its clips N times an epoch.")
     ] = None,
-    alphabet: Annotated[Path | None, typer.Option(help="As given to prepare.")] = None,
+    alphabet: Annotated[
+        Path | None, typer.Option(help="If not the one that prepare wrote beside MANIFEST.")
+    ] = None,
 ) -> None:
     """Train on MANIFEST; run the same line again to continue after any stop.
 
     Example: `stt train Data/ljspeech --output Models/mine --epochs 50`
     """
-    start_tensorflow()
-    from config import AudioConfig
-    from speech.alphabet import Alphabet
-    from training.manifest import read_manifest
-    from training.train import Recipe
-    from training.train import train as run_training
+    with exit_codes(interrupted=CONTINUES):
+        start_tensorflow()
+        from training.manifest import read_manifest
+        from training.train import train as run_training
 
-    with exit_codes():
-        chosen = PRESETS[preset]
         given: dict[str, Any] = {
             "epochs": epochs,
             "learning_rate": learning_rate,
@@ -207,55 +175,48 @@ def train(
             "repeat": _parse_repeat(repeat) if repeat else None,
         }
         settings = {key: value for key, value in given.items() if value is not None}
-        recipe = Recipe(
-            audio=AudioConfig(),
-            features=chosen.features,
-            network=chosen.network,
-            alphabet=Alphabet.read(alphabet) if alphabet else Alphabet(),
-            training=replace(chosen.training, **settings),
-        )
-        with training_bar() as (on_step, on_epoch):
+        recipe = _recipe(preset, alphabet, manifest, settings)
+        with training_bar() as (on_step, on_epoch), stop_signals() as should_stop:
             best = run_training(
-                read_manifest(manifest), output, recipe, on_step=on_step, on_epoch=on_epoch
+                read_manifest(manifest),
+                output,
+                recipe,
+                on_step=on_step,
+                on_epoch=on_epoch,
+                on_note=say,
+                should_stop=should_stop,
             )
-        console.print(f"{best}: next, `stt export {output}`")
+            stopped = should_stop()
+        if stopped:
+            errors.print("stopped and saved; the same command continues")
+            raise typer.Exit(INTERRUPTED)
+        say(f"{best}: next, `stt export {output}`")
+
+
+def _recipe(
+    preset: PresetName, alphabet: Path | None, manifest: Path, settings: dict[str, Any]
+) -> Any:
+    from config import AudioConfig
+    from speech.alphabet import Alphabet
+    from training.train import Recipe
+
+    chosen = PRESETS[preset]
+    prepared = _folder(manifest) / ALPHABET_FILE
+    file = alphabet or (prepared if prepared.exists() else None)
+    return Recipe(
+        audio=AudioConfig(),
+        features=chosen.features,
+        network=chosen.network,
+        alphabet=Alphabet.read(file) if file else Alphabet(),
+        training=replace(chosen.training, **settings),
+    )
 
 
 def _parse_repeat(values: list[str]) -> tuple[tuple[str, int], ...]:
     pairs = [value.rpartition("=") for value in values]
-    if not all(name and count.isdigit() for name, _, count in pairs):
+    if not all(name and count.isdecimal() for name, _, count in pairs):
         raise ValueError(f"--repeat got {values}; needed: corpus=N")
     return tuple((name, int(count)) for name, _, count in pairs)
-
-
-@contextmanager
-def training_bar() -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
-    """Show steps, loss and time left; print each epoch's error rates and sample transcripts."""
-    columns = [
-        TextColumn("epoch {task.fields[epoch]}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
-        TimeElapsedColumn(),
-        TimeRemainingColumn(),
-    ]
-    with Progress(*columns, console=console, speed_estimate_period=300) as progress:
-        task = progress.add_task("", total=None, epoch="", loss=float("nan"))
-
-        def on_step(p: Any) -> None:
-            epoch = f"{p.epoch}/{p.epochs}"
-            progress.update(task, completed=p.step, total=p.steps, epoch=epoch, loss=p.loss)
-
-        def on_epoch(epoch: int, loss: float, result: Any) -> None:
-            console.print(
-                f"epoch {epoch}: loss {loss:.3f}, WER {result.wer:.3f}, CER {result.cer:.3f}"
-            )
-            for name, reference, text in result.samples:
-                console.print(f"  [dim]{name}[/]\n  ref {reference}\n  hyp {_escape(text)}")
-            if result.warning:
-                console.print(f"[yellow]{result.warning}[/]")
-
-        yield on_step, on_epoch
 
 
 @app.command()
@@ -283,13 +244,13 @@ def evaluate(
         predictor = load_predictor(model)
         with bar("evaluating") as progress:
             evaluation = run_evaluation(predictor, utterances, progress)
-        console.print(to_markdown(evaluation), markup=False, highlight=False, soft_wrap=True)
-        name = f"evaluation-{split}" + (f"-{corpus}" if corpus else "")
-        for path in write_evaluation(output or manifest_folder(manifest), name, evaluation):
-            errors.print(f"wrote {path}")
+        say(to_markdown(evaluation))
+        parts = ["evaluation", evaluation.model, split, *([corpus] if corpus else [])]
+        for path in write_evaluation(output or _folder(manifest), "-".join(parts), evaluation):
+            errors.print(f"wrote {escape(str(path))}", soft_wrap=True)
 
 
-def manifest_folder(manifest: Path) -> Path:
+def _folder(manifest: Path) -> Path:
     """Return the folder that a manifest argument names."""
     return manifest if manifest.is_dir() else manifest.parent
 
@@ -300,6 +261,9 @@ def export(
     precision: Annotated[
         Precision, typer.Option(help="float16 halves the files.")
     ] = Precision.float32,
+    to: Annotated[
+        Path | None, typer.Option(help="Write into this folder, with all that a model needs.")
+    ] = None,
 ) -> None:
     """Write the next SavedModel version of MODEL, for `stt serve` and TensorFlow Serving.
 
@@ -309,7 +273,7 @@ def export(
         start_tensorflow()
         from training.export import export as export_model
 
-        console.print(str(export_model(model, precision=precision.value)))
+        print(export_model(model, precision=precision.value, to=to))
 
 
 @app.command()
@@ -326,16 +290,17 @@ def transcribe(
     """
     from transcription import transcribe_files
 
+    failed = 0
     with exit_codes():
         sources = [source for name in audio for source in _expand(name)]
         predictor = load_predictor(model)
-        failed = 0
         with bar("transcribing") as progress:
             results = transcribe_files(predictor, sources)
             for done, (name, result) in enumerate(results, start=1):
                 if isinstance(result, AudioError):
                     failed += 1
-                    errors.print(f"[bold red]error:[/] {_escape(name)}: {_escape(str(result))}")
+                    line = escape(f"{name}: {result}")
+                    errors.print(f"[bold red]error:[/] {line}", soft_wrap=True)
                 elif output_format is TextFormat.json:
                     print(json.dumps({"file": name, **result.to_json()}, ensure_ascii=False))
                 else:
@@ -345,8 +310,8 @@ def transcribe(
         raise typer.Exit(3)
 
 
-def _expand(name: str) -> list[tuple[str, bytes | Path]]:
-    """Return (name, source) of each file that an argument means."""
+def _expand(name: str) -> list[tuple[str, bytes | Path | AudioError]]:
+    """Return (name, source) of each file that an argument means, or an error in its place."""
     from training.importer_tables import AUDIO_SUFFIXES
 
     if name == "-":
@@ -359,7 +324,7 @@ def _expand(name: str) -> list[tuple[str, bytes | Path]]:
     else:
         found = [Path(p) for p in sorted(glob.glob(name, recursive=True)) if Path(p).is_file()]
     if not found:
-        raise AudioError(f"no audio file in {name!r}; needed: a file, a folder, a glob or -")
+        return [(name, AudioError("no audio file; needed: a file, a folder, a glob or -"))]
     return [(str(p), p) for p in found]
 
 
@@ -376,12 +341,9 @@ def serve(
     """
     import api
 
+    given: dict[str, Any] = {"model": model, "host": host, "port": port}
     with exit_codes():
-        given: dict[str, Any] = {"model": model, "host": host, "port": port}
-        settings = api.Settings(**{key: v for key, v in given.items() if v is not None})
-        config = settings.to_config()
-        console.print(f"Serving {config.model.name} on http://{config.host}:{config.port}")
-        api.serve(config)
+        api.serve(api.read_settings(**{k: v for k, v in given.items() if v is not None}))
 
 
 def load_predictor(model: Path) -> Any:
@@ -392,10 +354,6 @@ def load_predictor(model: Path) -> Any:
         from serving.local import LocalBackend
 
         return Predictor(LocalBackend(model))
-
-
-def _escape(text: str) -> str:
-    return text.replace("[", "\\[")
 
 
 if __name__ == "__main__":

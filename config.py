@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, field, fields
+from math import inf
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -173,8 +174,15 @@ class TrainingConfig:
 
     def __post_init__(self) -> None:
         _check(self.epochs >= 1, f"epochs {self.epochs} is under 1")
-        _check(self.batch_seconds > 0, f"batch_seconds {self.batch_seconds} is not positive")
-        _check(self.learning_rate > 0, f"learning_rate {self.learning_rate} is not positive")
+        for name in ("batch_seconds", "learning_rate", "gradient_clip_norm", "checkpoint_minutes"):
+            value = getattr(self, name)
+            _check(0 < value < inf, f"{name} {value} is not a positive number")
+        _check(0 <= self.weight_decay < inf, f"weight_decay {self.weight_decay} is negative")
+        _check(
+            0 <= self.final_learning_rate <= self.learning_rate,
+            f"final_learning_rate {self.final_learning_rate} is not in 0 to learning_rate",
+        )
+        _check(all(count >= 1 for _, count in self.repeat), f"repeat {self.repeat}: under once")
         _check(0 <= self.warmup_share < 1, f"warmup_share {self.warmup_share} is not in [0, 1)")
         _check(self.max_clip_s > 0, f"max_clip_s {self.max_clip_s} is not positive")
 
@@ -210,7 +218,10 @@ PRESETS = {
 
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
-    """The HTTP service; `api.py` reads these from `STT_…` variables."""
+    """The HTTP service; `api.py` reads these from `STT_…` variables.
+
+    At most `max_running` uploads are computed at a time; the others wait.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8000
@@ -218,11 +229,13 @@ class ServerConfig:
     log_folder: Path = PROJECT_ROOT / "logs"
     max_upload_bytes: int = 16 * 1024 * 1024
     max_duration_s: float = 120.0
+    max_running: int = 2
 
     def __post_init__(self) -> None:
         _check(0 <= self.port <= 65_535, f"port {self.port} is not in 0 to 65535")
         _check(self.max_upload_bytes >= 1, f"max_upload_bytes {self.max_upload_bytes} is under 1")
         _check(self.max_duration_s > 0, f"max_duration_s {self.max_duration_s} is not positive")
+        _check(self.max_running >= 1, f"max_running {self.max_running} is under 1")
 
 
 def to_json(config: Any) -> dict[str, Any]:
@@ -237,21 +250,36 @@ def features_from_json(values: dict[str, Any]) -> FeatureConfig:
 
 def network_from_json(values: dict[str, Any]) -> NetworkConfig:
     """Read what `to_json` wrote; an unknown or missing key raises `ModelError`."""
-    convolutions = tuple(
+    try:
+        convolutions = [dict(convolution) for convolution in values["convolutions"]]
+    except (TypeError, KeyError, ValueError) as error:
+        raise ModelError(f"NetworkConfig: got {values!r}; needed: settings by name") from error
+    blocks = tuple(
         _from_json(
             ConvolutionConfig,
             {key: tuple(v) if isinstance(v, list) else v for key, v in convolution.items()},
         )
-        for convolution in values.get("convolutions", ())
+        for convolution in convolutions
     )
-    return _from_json(NetworkConfig, {**values, "convolutions": convolutions})
+    return _from_json(NetworkConfig, {**values, "convolutions": blocks})
 
 
-def _from_json(kind: type[T], values: dict[str, Any]) -> T:
+def audio_from_json(values: dict[str, Any]) -> AudioConfig:
+    """Read what `to_json` wrote; an unknown or missing key raises `ModelError`."""
+    return _from_json(AudioConfig, values)
+
+
+def _from_json(kind: type[T], values: Any) -> T:
+    if not isinstance(values, dict):
+        raise ModelError(f"{kind.__name__}: got {values!r}; needed: settings by name")
     names = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
     if names != values.keys():
         missing, unknown = sorted(names - values.keys()), sorted(values.keys() - names)
         raise ModelError(f"{kind.__name__}: missing settings {missing}, unknown settings {unknown}")
+    for name, default in vars(kind()).items():
+        wanted = (int, float) if isinstance(default, float) else type(default)
+        if not isinstance(values[name], wanted):
+            raise ModelError(f"{kind.__name__}: {name} is {values[name]!r}; like {default!r}")
     try:
         return kind(**values)
     except (ValueError, TypeError) as error:

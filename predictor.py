@@ -60,8 +60,10 @@ class Predictor:
             One transcript a clip, in the order given.
         """
         for waveform in waveforms:
-            if waveform.ndim != 1 or not len(waveform):
-                raise ValueError(f"a waveform of shape {waveform.shape}; needed: [samples]")
+            if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
+                raise ValueError(
+                    f"a waveform of shape {waveform.shape}; needed: [samples], all finite"
+                )
         transcripts: dict[int, Transcript] = {}
         for batch in self._batches(waveforms):
             started = time.perf_counter()

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 
 
 def start_tensorflow() -> None:
-    """Import TensorFlow and find its devices, with standard error closed for compiled code.
+    """Import TensorFlow and find its devices, with standard error sent nowhere meanwhile.
 
     What raises still raises. `TF_CPP_MIN_LOG_LEVEL` in the environment, if set to 0, 1 or 2, brings
     all lines back.
@@ -16,15 +16,20 @@ def start_tensorflow() -> None:
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if level != "3":
         return
-    with _standard_error_closed():
+    with _standard_error_unheard():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
 
 
 @contextmanager
-def _standard_error_closed() -> Iterator[None]:
-    kept, nothing = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+def _standard_error_unheard() -> Iterator[None]:
+    try:
+        kept = os.dup(2)
+    except OSError:  # there is no standard error
+        yield
+        return
+    nothing = os.open(os.devnull, os.O_WRONLY)
     try:
         os.dup2(nothing, 2)
         yield

@@ -13,9 +13,12 @@ from speech.transcript import Transcript
 
 
 def transcribe_files(
-    predictor: Predictor, sources: Iterable[tuple[str, bytes | Path]]
+    predictor: Predictor, sources: Iterable[tuple[str, bytes | Path | AudioError]]
 ) -> Iterator[tuple[str, Transcript | AudioError]]:
-    """Yield each source's name with its transcript, or with why it has none, in order."""
+    """Yield each source's name with its transcript, or with why it has none, in order.
+
+    A source may be an error already: it is passed on in its place.
+    """
     remaining = iter(sources)
     while group := list(islice(remaining, MAX_BATCH)):
         decoded = [(name, _decode(predictor, source)) for name, source in group]
@@ -25,7 +28,9 @@ def transcribe_files(
             yield name, result if isinstance(result, AudioError) else next(transcripts)
 
 
-def _decode(predictor: Predictor, source: bytes | Path) -> Waveform | AudioError:
+def _decode(predictor: Predictor, source: bytes | Path | AudioError) -> Waveform | AudioError:
+    if isinstance(source, AudioError):
+        return source
     try:
         return decode_any(source, predictor.audio)
     except AudioError as error:

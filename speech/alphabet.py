@@ -16,7 +16,7 @@ ENGLISH = (BLANK, " ", "'", *"abcdefghijklmnopqrstuvwxyz")
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
 _FOLDED_LETTERS = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "ł": "l", "đ": "d"})
-_WORD_JOINERS = re.compile(r"[-‐‑‒–—―−/_…]+")
+_WORD_JOINERS = re.compile(r"[-‐‑‒–—―−/_…,;:!?&+=*|()\[\]{}<>\"“”„«»]+")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,8 @@ def normalise(text: str, alphabet: Alphabet) -> str:
     """Return `text` as it is trained on and scored: one case, no punctuation, single spaces.
 
     Unicode is folded (NFKD, accents dropped unless the alphabet has them), typographic apostrophes
-    become "'", dashes, hyphens and slashes become spaces, and other punctuation is dropped unless
+    become "'", dashes, commas and all else that stands between words become spaces, and other
+    punctuation (full stops) is dropped unless
     the alphabet has it. Letters and digits that the alphabet lacks stay, so that `encode` reports
     them: numbers must be spelled out by the corpus.
     """

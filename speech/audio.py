@@ -20,7 +20,7 @@ PCM_SCALE = 32_768.0
 MAX_CHUNKS = 64
 CODEC_NAMES = {1: "PCM", 3: "IEEE float", 6: "A-law", 7: "mu-law", 0x55: "MP3"}
 _PCM = 1
-_EXTENSIBLE = 0xFFFE
+EXTENSIBLE = 0xFFFE
 _DECODE_BLOCK_FRAMES = 65_536
 
 Waveform = NDArray[np.float32]
@@ -94,7 +94,7 @@ def read_wav_header(wav_bytes: bytes) -> WavHeader:
 def _read_format(wav_bytes: bytes, body: int, size: int) -> tuple[int, int, int, int]:
     """Return codec, channels, rate, bits; an extensible header's codec is in its sub-format."""
     codec, channels, rate, _, _, bits = struct.unpack_from("<HHIIHH", wav_bytes, body)
-    if codec == _EXTENSIBLE and size >= 26 and body + 26 <= len(wav_bytes):
+    if codec == EXTENSIBLE and size >= 26 and body + 26 <= len(wav_bytes):
         (codec,) = struct.unpack_from("<H", wav_bytes, body + 24)
     return codec, channels, rate, bits
 
@@ -152,6 +152,7 @@ def decode_any(source: bytes | Path, config: AudioConfig) -> Waveform:
         raise AudioError("got 0 samples; needed: at least 1 sample")
     if not np.isfinite(mono).all():
         raise AudioError("got samples that are not finite numbers; needed: values in [-1, 1]")
+    mono = np.clip(mono, -1.0, 1.0)
     if rate_hz != config.sample_rate_hz:
         mono = soxr.resample(mono, rate_hz, config.sample_rate_hz)
     return np.clip(mono, -1.0, 1.0) if mono.size else np.zeros(1, np.float32)
@@ -189,14 +190,20 @@ def write_native(path: Path, waveform: Waveform, config: AudioConfig) -> None:
     write_atomically(path, encode_native(waveform, config))
 
 
-def write_atomically(path: Path, content: bytes | str) -> None:
-    """Write beside `path`, then rename, so that a reader sees the old file or the new one."""
+def write_atomically(path: Path, content: bytes | str, *, durable: bool = False) -> None:
+    """Write beside `path`, then rename, so that a reader sees the old file or the new one.
+
+    With `durable` it holds through a loss of power too, at the price of a wait for the disk.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
     data = content.encode() if isinstance(content, str) else content
     handle, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
         with os.fdopen(handle, "wb") as file:
             file.write(data)
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         os.chmod(temporary, 0o644)
         os.replace(temporary, path)
     except BaseException:

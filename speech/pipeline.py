@@ -13,6 +13,7 @@ from config import (
     FeatureConfig,
     ModelError,
     NetworkConfig,
+    audio_from_json,
     features_from_json,
     network_from_json,
     to_json,
@@ -54,6 +55,12 @@ def write_pipeline(folder: Path, pipeline: Pipeline) -> None:
     write_atomically(folder / FILE_NAME, text + "\n")
 
 
+def _text(value: object) -> str:
+    if not isinstance(value, str):
+        raise TypeError(f"got name {value!r}; needed: text")
+    return value
+
+
 def read_pipeline(folder: Path) -> Pipeline:
     """Read `folder/pipeline.json`.
 
@@ -72,8 +79,8 @@ def read_pipeline(folder: Path) -> Pipeline:
                 f"needed: format {FORMAT}, blank 0"
             )
         return Pipeline(
-            name=content["name"],
-            audio=AudioConfig(**content["audio"]),
+            name=_text(content["name"]),
+            audio=audio_from_json(content["audio"]),
             features=features_from_json(content["features"]),
             network=network_from_json(content["network"]),
             alphabet=Alphabet(tuple(content["alphabet"])),

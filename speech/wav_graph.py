@@ -11,9 +11,14 @@ from dataclasses import dataclass
 import tensorflow as tf
 
 from config import AudioConfig
-from speech.audio import CODEC_NAMES, MAX_CHUNKS, PCM_SCALE, max_num_samples, native_form
-
-_EXTENSIBLE = 0xFFFE
+from speech.audio import (
+    CODEC_NAMES,
+    EXTENSIBLE,
+    MAX_CHUNKS,
+    PCM_SCALE,
+    max_num_samples,
+    native_form,
+)
 
 
 @dataclass(frozen=True)
@@ -101,7 +106,7 @@ def _read_format(
     wav_bytes: tf.Tensor, body: tf.Tensor, chunk_size: tf.Tensor, size: tf.Tensor
 ) -> tf.Tensor:
     codec = _read_int(wav_bytes, body, 2)
-    has_subformat = (codec == _EXTENSIBLE) & (chunk_size >= 26) & (body + 26 <= size)
+    has_subformat = (codec == EXTENSIBLE) & (chunk_size >= 26) & (body + 26 <= size)
     codec = tf.where(has_subformat, _read_int(wav_bytes, body + 24, 2), codec)
     channels, rate = _read_int(wav_bytes, body + 2, 2), _read_int(wav_bytes, body + 4, 4)
     return tf.stack([codec, channels, rate, _read_int(wav_bytes, body + 14, 2)], axis=1)

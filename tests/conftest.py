@@ -16,6 +16,13 @@ settings.register_profile("fixed", deadline=None, derandomize=True, database=Non
 settings.load_profile("fixed")
 
 
+@pytest.fixture(autouse=True)
+def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Hide `STT_…` variables of whoever runs the tests."""
+    for name in [name for name in os.environ if name.startswith("STT_")]:
+        monkeypatch.delenv(name)
+
+
 @pytest.fixture
 def rng() -> np.random.Generator:
     """Return random numbers that are the same in every run."""

@@ -2,6 +2,8 @@
 
 import json
 import shutil
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -60,19 +62,39 @@ def test_transcribe_text_json_folder_glob_and_stdin(
     assert piped.stdout.strip() == text
 
 
+TO_A_FILE = """
+import os, pty, subprocess, sys
+terminal, end = pty.openpty()
+words = [sys.executable, "cli.py", "transcribe", sys.argv[1], "-f", "json", "-m", sys.argv[2]]
+with open(sys.argv[3], "wb") as file:
+    done = subprocess.run(words, stdout=file, stderr=end, stdin=subprocess.DEVNULL)
+sys.exit(done.returncode)
+"""
+
+
+def test_text_goes_to_a_file_though_the_bar_is_on_a_terminal(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    wav, out = tmp_path / "clip.wav", tmp_path / "out.txt"
+    wav.write_bytes(encode_native(clip(), AudioConfig()))
+    words = [sys.executable, "-c", TO_A_FILE, str(wav), str(model_folder), str(out)]
+    subprocess.run(words, check=True, cwd=ROOT, timeout=300)
+    assert json.loads(out.read_text(encoding="utf-8"))["duration_s"] == 0.5
+
+
 def test_a_bad_file_is_reported_and_the_others_go_on(run, model_folder, tmp_path: Path) -> None:
     (tmp_path / "bad.wav").write_bytes(b"not audio")
     (tmp_path / "good.wav").write_bytes(encode_native(clip(), AudioConfig()))
-    result = run("transcribe", "bad.wav", "good.wav", "--model", model_folder)
+    result = run("transcribe", "bad.wav", "none.wav", "good.wav", "--model", model_folder)
     assert result.exit_code == 3
     assert "bad.wav: cannot read the audio" in result.stderr
+    assert "none.wav: no audio file; needed: a file, a folder" in result.stderr
     assert result.stdout.startswith("good.wav\t")
 
 
 @pytest.mark.parametrize(
     ("words", "code", "message"),
     [
-        (["transcribe", "nothing.wav"], 3, "no audio file in 'nothing.wav'"),
         (["transcribe", "x.wav", "--model", "nowhere"], 5, "no usable model in nowhere"),
         (["prepare"], 4, "got no corpus"),
         (["prepare", "nowhere"], 4, "nowhere"),
@@ -111,10 +133,12 @@ def test_the_samples_go_the_whole_way(run, tmp_path: Path) -> None:
     assert Path("model/saved_model/1/saved_model.pb").is_file()
     evaluated = run("evaluate", "prepared", "--model", "model", "--split", "test")
     assert evaluated.exit_code == 0, evaluated.output
-    report = json.loads(Path("prepared/evaluation-test.json").read_text(encoding="utf-8"))
+    report = json.loads(Path("prepared/evaluation-model-test.json").read_text(encoding="utf-8"))
     assert report["total"]["clips"] == 1
     assert report["total"]["words"] == 14
-    assert "| all | 1 | 14 |" in Path("prepared/evaluation-test.md").read_text(encoding="utf-8")
+    assert "| all | 1 | 14 |" in Path("prepared/evaluation-model-test.md").read_text(
+        encoding="utf-8"
+    )
     assert run("transcribe", "samples", "--model", "model").exit_code == 0
 
 

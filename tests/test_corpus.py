@@ -266,7 +266,20 @@ def test_an_output_that_cannot_be_written(tmp_path: Path) -> None:
         prepare([corpus], tmp_path / "out", CONFIG)
 
 
+def test_a_small_corpus_has_a_clip_on_each_side(tmp_path: Path) -> None:
+    for i in range(3):
+        write_clip(tmp_path / f"corpus/{i}.wav")
+    rows = "".join(f"{i}|text {word}\n" for i, word in enumerate(("one", "two", "three")))
+    (tmp_path / "corpus/metadata.csv").write_text(rows, encoding="utf-8")
+    prepared = prepare([tmp_path / "corpus"], tmp_path / "out", CONFIG)
+    assert sorted(sides(prepared).values()) == ["test", "train", "validation"]
+    again = prepare([tmp_path / "corpus"], tmp_path / "again", CONFIG)
+    assert sides(again) == sides(prepared)
+
+
 def test_the_real_corpus_keeps_its_splits(ljspeech: Path, tmp_path: Path) -> None:
+    if not (ljspeech / "splits.csv").is_file():
+        pytest.skip("needs a corpus with a splits.csv")
     prepared = prepare([ljspeech], tmp_path, CONFIG)
     got = sides(prepared)
     name = ljspeech.resolve().name

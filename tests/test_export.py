@@ -14,8 +14,9 @@ from serving.local import LocalBackend
 from speech.audio import decode_native, encode_native
 from speech.decoding import greedy_confidence, greedy_decode
 from speech.features import extract_features
+from speech.pipeline import read_pipeline
 from tests.models import LOG_MEL_FEATURES, TinyModel, make_model
-from training.export import export
+from training.export import export, load_network
 
 RATE_HZ = 22_050
 NATIVE = AudioConfig()
@@ -190,6 +191,47 @@ def test_a_model_that_does_not_fit_its_pipeline_is_refused(tmp_path: Path) -> No
         export(model.folder)
     with pytest.raises(ModelError, match="no usable model"):
         export(tmp_path / "nothing")
+
+
+def test_a_wrong_length_is_cut_and_fails_no_other_clip(tiny_model: TinyModel, rng) -> None:
+    loaded = tf.saved_model.load(str(tiny_model.folder / "saved_model/1"))
+    clip = noise(rng, 1.0)
+    batch = tf.constant(np.stack([clip, clip]))
+    outputs = loaded.signatures["serving_default"](
+        waveform=batch, num_samples=tf.constant([10**9, len(clip)])
+    )
+    np.testing.assert_allclose(outputs["log_probs"][0], outputs["log_probs"][1], atol=1e-5)
+    negative = loaded.signatures["serving_default"](
+        waveform=batch, num_samples=tf.constant([-5, len(clip)])
+    )
+    np.testing.assert_allclose(negative["log_probs"][1], outputs["log_probs"][1], atol=1e-4)
+    x = tf.constant(rng.standard_normal((2, 40, tiny_model.pipeline.features.num_bins)), tf.float32)
+    spectrogram = loaded.signatures["spectrogram"]
+    outputs = spectrogram(spectrogram=x, num_frames=tf.constant([60, 0]))
+    assert outputs["num_frames"].numpy().tolist() == [10, 1]
+    assert np.isfinite(outputs["log_probs"].numpy()).all()
+    assert np.isfinite(spectrogram(spectrogram=x[:, :0], num_frames=[0, 0])["log_probs"]).all()
+
+
+def test_what_is_shipped_is_compact_and_the_same(tmp_path: Path, rng) -> None:
+    """float16 weights: the network file and the graph hold the same rounded values."""
+    model = make_model(tmp_path / "tiny", LOG_MEL_FEATURES)
+    version = export(model.folder, precision="float16", to=tmp_path / "shipped")
+    assert version == tmp_path / "shipped/saved_model/1"
+    pipeline = read_pipeline(tmp_path / "shipped")
+    assert pipeline.name == "shipped"
+    network = load_network(tmp_path / "shipped/model.keras", pipeline)
+    waveform = noise(rng, 1.0)
+    x, num_frames = extract_features(
+        waveform[np.newaxis],
+        np.array([len(waveform)]),
+        pipeline.features,
+        sample_rate_hz=RATE_HZ,
+    )
+    logits, _ = network([x, num_frames], training=False)
+    got = LocalBackend(tmp_path / "shipped").log_probs([waveform])[0]
+    np.testing.assert_allclose(got, tf.nn.log_softmax(logits)[0].numpy(), atol=1e-4)
+    assert sorted(path.name for path in (model.folder / "saved_model").iterdir()) == ["1"]
 
 
 WITHOUT_KERAS = """

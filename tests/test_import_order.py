@@ -6,7 +6,16 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-OURS = {"api", "cli", "config", "http_limits", "predictor", "quiet_start", "transcription"} | {
+OURS = {
+    "api",
+    "cli",
+    "config",
+    "http_limits",
+    "predictor",
+    "quiet_start",
+    "terminal",
+    "transcription",
+} | {
     "serving",
     "speech",
     "training",
@@ -21,6 +30,7 @@ MAY_IMPORT = {
     "training.evaluate": {"config", "speech", "predictor"},
     "http_limits": set(),
     "quiet_start": set(),
+    "terminal": {"config"},
     "api": {"config", "speech", "serving", "predictor", "http_limits", "quiet_start"},
     "cli": OURS - {"cli"},
 }

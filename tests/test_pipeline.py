@@ -48,6 +48,12 @@ def test_what_is_written_is_read(pipeline: Pipeline, tmp_path: Path) -> None:
         (lambda c: c["features"].update(hop=1), r"unknown settings \['hop'\]"),
         (lambda c: c["network"].update(gru_units=0), "gru_units 0 is under 1"),
         (lambda c: c["features"].update(kind="mfcc"), "kind 'mfcc' is not stft or log_mel"),
+        (lambda c: c.update(network=[]), "needed: settings by name"),
+        (lambda c: c["network"].update(convolutions=[1]), "needed: settings by name"),
+        (lambda c: c.update(features=[]), "needed: settings by name"),
+        (lambda c: c.update(audio={}), "missing settings"),
+        (lambda c: c.update(name=5), "got name 5; needed: text"),
+        (lambda c: c["features"].update(frame_step=1.5), "frame_step is 1.5; like 160"),
         (lambda c: c.update(alphabet=["a", "b"]), "an alphabet starts with"),
     ],
 )

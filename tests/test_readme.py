@@ -110,7 +110,7 @@ def test_train_your_own(tmp_path: Path) -> None:
     for line in lines[:-1]:
         run(line.replace("--epochs 50", "--epochs 1"), tmp_path)
     assert (tmp_path / "Models/mine/saved_model/1/saved_model.pb").is_file()
-    assert (tmp_path / "Data/mine/evaluation-test.json").is_file()
+    assert (tmp_path / "Data/mine/evaluation-mine-test.json").is_file()
 
 
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))

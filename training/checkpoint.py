@@ -20,12 +20,24 @@ MAY_DIFFER = {"epochs", "checkpoint_minutes", "sample_transcripts"}
 
 @dataclass(frozen=True, kw_only=True)
 class Checkpoint:
-    """Where a run stands: batches of `epoch` (from 0) that are done, and the best scores so far."""
+    """Where a run stands.
+
+    Attributes:
+        epoch: from 0.
+        batch: batches of `epoch` that are done; `loss_sum` is the sum of their losses.
+        best_wer: of the model that is kept, as `best_cer`.
+    """
 
     epoch: int = 0
     batch: int = 0
     best_wer: float = float("inf")
     best_cer: float = float("inf")
+    loss_sum: float = 0.0
+
+    @property
+    def mean_loss(self) -> float:
+        """Mean over the epoch's batches that are done, in nats a label; NaN before the first."""
+        return self.loss_sum / self.batch if self.batch else float("nan")
 
     @property
     def best_rank(self) -> tuple[float, float]:
@@ -33,23 +45,26 @@ class Checkpoint:
         return self.best_wer, self.best_cer
 
 
-def save_checkpoint(path: Path, model: Any, state: Checkpoint, recipe: Any) -> None:
-    """Write weights, dropout's random state, optimizer and position, atomically."""
+def save_checkpoint(path: Path, model: Any, state: Checkpoint, recipe: Any, data: str) -> None:
+    """Write weights, dropout's random state, optimizer and position, atomically.
+
+    `data` is the fingerprint of what is trained on.
+    """
     arrays: dict[str, Any] = {f"{i:05d}": np.asarray(v) for i, v in enumerate(_variables(model))}
-    about = {"state": dataclasses.asdict(state), "recipe": dataclasses.asdict(recipe)}
+    about = {"state": dataclasses.asdict(state), "recipe": dataclasses.asdict(recipe), "data": data}
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
-    write_atomically(path, buffer.getvalue())
+    write_atomically(path, buffer.getvalue(), durable=True)
 
 
-def load_checkpoint(path: Path, model: Any, recipe: Any) -> Checkpoint | None:
+def load_checkpoint(path: Path, model: Any, recipe: Any, data: str) -> Checkpoint | None:
     """Restore what `save_checkpoint` wrote; None if there is no file.
 
     Only `MAY_DIFFER` may differ from the run that wrote it. With another number of epochs the rate
     of learning follows the schedule of the new number from here on.
 
     Raises:
-        ModelError: the file is broken, or was written with other settings.
+        ModelError: the file is broken, or was written with other settings or other data.
     """
     if not path.exists():
         return None
@@ -57,6 +72,11 @@ def load_checkpoint(path: Path, model: Any, recipe: Any) -> Checkpoint | None:
         with np.load(path) as file:
             about = json.loads(str(file["about"]))
             _check_same(about["recipe"], json.loads(json.dumps(dataclasses.asdict(recipe))), path)
+            if about["data"] != data:
+                raise ModelError(
+                    f"{path} is of a run on other data; "
+                    "needed: the manifest that it started with, or another folder"
+                )
             for i, variable in enumerate(_variables(model)):
                 variable.assign(file[f"{i:05d}"])
     except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:

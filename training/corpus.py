@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -255,7 +255,7 @@ def _parse_split(value: str, path: Path) -> Split:
 
 
 def _assign_splits(
-    entries: Iterable[Checked], fixed_ids: dict[str, Split], config: PrepareConfig
+    entries: Sequence[Checked], fixed_ids: dict[str, Split], config: PrepareConfig
 ) -> dict[str, Split]:
     """Return the side of each text: test over validation over train over what the hash says."""
     rank = [Split.train, Split.validation, Split.test]
@@ -265,17 +265,37 @@ def _assign_splits(
         texts[entry.text] = None
         if split := fixed_ids.get(entry.id):
             fixed[entry.text] = max(split, fixed.get(entry.text, split), key=rank.index)
-    return {text: fixed.get(text) or split_of_text(text, config) for text in texts}
+    sides = {text: fixed.get(text) or split_of_text(text, config) for text in texts}
+    _fill_empty_sides(sides, fixed, {entry.text for entry in entries if not entry.problem}, config)
+    return sides
+
+
+def _fill_empty_sides(
+    sides: dict[str, Split], fixed: dict[str, Split], usable: set[str], config: PrepareConfig
+) -> None:
+    """Give a side that the hash left empty one text, so that a small corpus can be trained on."""
+    wanted = {Split.validation: config.validation_share, Split.test: config.test_share}
+    for split, share in wanted.items():
+        filled = any(side is split for text, side in sides.items() if text in usable)
+        in_train = [t for t in usable if sides[t] is Split.train]
+        free = sorted((text for text in in_train if text not in fixed), key=_hash_of_text)
+        if share and not filled and free and len(in_train) > 1:
+            sides[free[0]] = split
 
 
 def split_of_text(text: str, config: PrepareConfig) -> Split:
     """Return the side that a hash of the normalised text decides, the same on every machine."""
-    point = int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
+    point = _hash_of_text(text)
     if point < config.validation_share:
         return Split.validation
     if point < config.validation_share + config.test_share:
         return Split.test
     return Split.train
+
+
+def _hash_of_text(text: str) -> float:
+    """Return a number in [0, 1)."""
+    return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "big") / 2**64
 
 
 def durations_s(utterances: list[Utterance], config: AudioConfig) -> NDArray[np.float64]:

@@ -14,8 +14,9 @@ from training.loss import ctc_loss
 class CTCModel(keras.Model):
     """Trains `network` on `({"features", "num_frames"}, {"labels", "label_lengths", "index"})`.
 
-    The loss is the mean over the batch of each clip's CTC loss per label. A clip whose loss is not
-    finite adds nothing to the gradient; the metric `broken` holds its index, -1 if there is none.
+    The loss is the mean over the batch of each clip's CTC loss per label. A clip with too
+    few frames for its labels adds nothing to the gradient; the metric `broken` holds the
+    index of a clip whose loss is not finite, -1 if there is none.
     """
 
     def __init__(self, network: keras.Model, *, blank_index: int) -> None:

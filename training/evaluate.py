@@ -12,9 +12,10 @@ from pathlib import Path
 import jiwer
 import numpy as np
 
+from config import AudioError, CorpusError
 from predictor import Predictor
 from speech.alphabet import normalise
-from speech.audio import decode_native, write_atomically
+from speech.audio import Waveform, decode_native, write_atomically
 from training.manifest import Utterance
 
 _DURATION_EDGES_S = (0.0, 2.0, 5.0, 10.0, 20.0, float("inf"))
@@ -69,9 +70,14 @@ def evaluate(
     utterances: Sequence[Utterance],
     progress: Callable[[int, int], None] | None = None,
 ) -> Evaluation:
-    """Transcribe `utterances` and score the text against theirs, both normalised alike."""
+    """Transcribe `utterances` and score the text against theirs, both normalised alike.
+
+    Raises:
+        CorpusError: a file is missing or is not native audio.
+    """
     if not utterances:
         raise ValueError("no utterance to evaluate")
+    predictor.warm_up()
     started, clips = time.perf_counter(), []
     for start in range(0, len(utterances), _BATCH):
         clips += _score_batch(predictor, utterances[start : start + _BATCH])
@@ -98,7 +104,7 @@ def evaluate(
 
 
 def _score_batch(predictor: Predictor, batch: Sequence[Utterance]) -> list[Scored]:
-    waveforms = [decode_native(Path(u.audio).read_bytes(), predictor.audio) for u in batch]
+    waveforms = [_read(u, predictor) for u in batch]
     scored = []
     for u, transcript in zip(batch, predictor.transcribe_waveforms(waveforms), strict=True):
         reference = normalise(u.text, predictor.pipeline.alphabet)
@@ -114,6 +120,13 @@ def _score_batch(predictor: Predictor, batch: Sequence[Utterance]) -> list[Score
             )
         )
     return scored
+
+
+def _read(utterance: Utterance, predictor: Predictor) -> Waveform:
+    try:
+        return decode_native(Path(utterance.audio).read_bytes(), predictor.audio)
+    except (OSError, AudioError) as error:
+        raise CorpusError(f"{utterance.id}: {error}") from error
 
 
 def rates(clips: Sequence[Scored]) -> Rates:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
+import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -13,9 +14,9 @@ import tensorflow as tf
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
 from config import ModelError
-from speech.audio import encode_native
+from speech.audio import encode_native, write_atomically
 from speech.features import extract_features, normalise_features
-from speech.pipeline import Pipeline, read_pipeline
+from speech.pipeline import Pipeline, read_pipeline, write_pipeline
 from speech.wav_graph import decode_wav_batch
 from training.networks import layers  # noqa: F401  (registers the layers that a file names)
 
@@ -50,6 +51,8 @@ class ServedModel(tf.Module):
     )
     def serving_default(self, waveform: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Waveforms in [-1, 1] to `log_probs` float32 `[batch, frames, symbols]`."""
+        # A length that is wrong is cut: raising would fail the clips of other clients.
+        num_samples = tf.clip_by_value(num_samples, 0, tf.shape(waveform)[1])
         features, num_frames = extract_features(
             waveform,
             num_samples,
@@ -99,11 +102,14 @@ class ServedModel(tf.Module):
 
 
 def _stored(variable: Any, precision: str) -> tf.Variable:
-    """Return a copy; only matrices are worth rounding."""
-    value = variable.numpy() if hasattr(variable, "numpy") else np.asarray(variable)
-    if value.ndim >= 2:
-        value = value.astype(precision)
-    return tf.Variable(value, trainable=False, name=variable.name)
+    """Return a copy in `precision`; only matrices are worth rounding."""
+    value = np.asarray(variable.numpy() if hasattr(variable, "numpy") else variable)
+    dtype = precision if value.ndim >= 2 else value.dtype
+    return tf.Variable(value.astype(dtype), trainable=False, name=variable.name)
+
+
+def _rounded(value: np.ndarray, precision: str) -> np.ndarray:
+    return value.astype(precision).astype(value.dtype) if value.ndim >= 2 else value
 
 
 def _spectrogram_function(served: ServedModel) -> tf.types.experimental.PolymorphicFunction:
@@ -117,13 +123,19 @@ def _spectrogram_function(served: ServedModel) -> tf.types.experimental.Polymorp
         ]
     )
     def spectrogram(spectrogram: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
+        missing = tf.maximum(0, 1 - tf.shape(spectrogram)[1])
+        spectrogram = tf.pad(spectrogram, [[0, 0], [0, missing], [0, 0]])
+        num_frames = tf.clip_by_value(num_frames, 1, tf.shape(spectrogram)[1])
         return served._log_probs(normalise_features(spectrogram, num_frames), num_frames)
 
     return spectrogram
 
 
-def export(folder: Path, *, precision: Precision = "float32") -> Path:
+def export(folder: Path, *, precision: Precision = "float32", to: Path | None = None) -> Path:
     """Write `folder/saved_model/<next version>/` from `folder/model.keras` and `pipeline.json`.
+
+    With `to`, everything goes into that folder instead: the version, `pipeline.json`, and
+    `model.keras` as small as it can be, its weights rounded to `precision` and compressed.
 
     Returns:
         The new version's folder. It appears whole, by a rename, and older versions stay.
@@ -133,17 +145,37 @@ def export(folder: Path, *, precision: Precision = "float32") -> Path:
     """
     pipeline = read_pipeline(folder)
     network = load_network(folder / "model.keras", pipeline)
+    if to is not None and to.resolve() != folder.resolve():
+        folder, pipeline = to, replace(pipeline, name=to.resolve().name)
+        _write_compact(network, folder / "model.keras", precision)
+        write_pipeline(folder, pipeline)
     root = folder / "saved_model"
-    root.mkdir(exist_ok=True)
-    version = 1 + max((int(p.name) for p in root.iterdir() if p.name.isdigit()), default=0)
+    root.mkdir(parents=True, exist_ok=True)
+    version = 1 + max((int(p.name) for p in root.iterdir() if p.name.isdecimal()), default=0)
     with tempfile.TemporaryDirectory(dir=root, prefix=".export-") as temporary:
         alphabet_file = Path(temporary) / "alphabet.txt"
         alphabet_file.write_text(pipeline.alphabet.to_lines(), encoding="utf-8")
         target = Path(temporary) / str(version)
         _save(ServedModel(network, pipeline, alphabet_file, precision), target)
         _write_warmup(target, pipeline)
-        shutil.move(target, root / str(version))
+        target.rename(root / str(version))
     return root / str(version)
+
+
+def _write_compact(network: keras.Model, path: Path, precision: Precision) -> None:
+    """Save a network whose matrices are rounded, compressed: rounded float32 halves when packed."""
+    for weight in network.trainable_weights:
+        weight.assign(_rounded(weight.numpy(), precision))
+    with tempfile.TemporaryDirectory() as folder:
+        plain, packed = Path(folder) / "plain.keras", Path(folder) / "packed.keras"
+        network.save(plain)
+        with (
+            zipfile.ZipFile(plain) as source,
+            zipfile.ZipFile(packed, "w", zipfile.ZIP_DEFLATED, compresslevel=9) as target,
+        ):
+            for name in source.namelist():
+                target.writestr(name, source.read(name))
+        write_atomically(path, packed.read_bytes())
 
 
 def load_network(path: Path, pipeline: Pipeline) -> keras.Model:

@@ -121,6 +121,8 @@ def importer_for(corpus: Path) -> Importer:
     """
     if not corpus.exists():
         raise CorpusError(f"{corpus}: no such file or folder; needed: a corpus, as {KNOWN_FORMS}")
+    if corpus.name == "manifest.jsonl":
+        raise CorpusError(f"{corpus} is a manifest already; needed: the corpora it was made of")
     if corpus.is_file() and corpus.suffix.lower() in TABLE_SUFFIXES:
         return read_table
     if (corpus / "metadata.csv").is_file():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import asdict, dataclass
 from enum import StrEnum
@@ -25,7 +26,7 @@ class Utterance:
 
     Attributes:
         id: `corpus/name`, unique in a manifest.
-        audio: path of a native WAV file; relative ones are relative to the working folder.
+        audio: path of a native WAV file; absolute once it is read.
         text: normalised, every character in the alphabet.
         num_samples: at the native sample rate.
     """
@@ -72,6 +73,14 @@ def read_manifest(path: Path, *splits: Split) -> list[Utterance]:
         _parse(line, path, number) for number, line in enumerate(lines, start=1) if line.strip()
     ]
     return [u for u in utterances if not splits or u.split in splits]
+
+
+def fingerprint(utterances: list[Utterance]) -> str:
+    """Return a SHA-256 of what is said, how long and on which side; not of where the audio lies."""
+    digest = hashlib.sha256()
+    for u in sorted(utterances, key=lambda u: u.id):
+        digest.update(f"{u.id}\0{u.text}\0{u.num_samples}\0{u.split}\n".encode())
+    return digest.hexdigest()
 
 
 def _parse(line: str, path: Path, number: int) -> Utterance:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import json
 import random
 import shutil
 import subprocess
@@ -13,6 +16,7 @@ from pathlib import Path
 
 from config import AudioConfig, AudioError, CorpusError
 from speech import audio
+from training.clip_check import safe_name
 
 FLITE_VOICES = {"slt": 185.0, "rms": 105.0, "awb": 125.0, "kal16": 105.0}
 ESPEAK_VOICES = ("en-us", "en-us+f2", "en-us+f4", "en-us+m3", "en-gb+f3", "en-us+Annie")
@@ -47,34 +51,55 @@ def synthesise(
         texts: normalised or plain English by id.
 
     Raises:
-        CorpusError: flite or espeak-ng is not installed, or there is no text.
+        CorpusError: flite or espeak-ng is not installed, there is no text, or `output` was made
+            with other settings.
     """
     for program in ("flite", "espeak-ng"):
         if not shutil.which(program):
             raise CorpusError(f"{program} is not installed; needed: apt-get install {program}")
+    texts = {safe_name(name): text for name, text in texts.items()}
     names = sorted(name for name, text in texts.items() if 0 < len(text) <= config.max_characters)
     if not names:
         raise CorpusError(f"no text of at most {config.max_characters} characters")
     names = sorted(random.Random(config.seed).sample(names, min(config.num_clips, len(names))))
-    made: list[str] = []
+    _check_settings(output, config)
+    made: list[tuple[str, str]] = []
     with ThreadPoolExecutor(config.workers) as pool:
         jobs = pool.map(lambda name: _synthesise_one(name, texts[name], output, config), names)
         for done, (name, speaker) in enumerate(jobs, start=1):
             if speaker:
-                made.append(f"{name},{speaker}")
+                made.append((name, speaker))
             if progress:
                 progress(done, len(names))
     _write_lists(output, made, texts)
     return len(made)
 
 
-def _write_lists(output: Path, made: list[str], texts: dict[str, str]) -> None:
-    ids = [line.split(",")[0] for line in made]
-    audio.write_atomically(output / "speakers.csv", "\n".join(["id,speaker", *made, ""]))
-    splits = "\n".join(["id,split", *(f"{name},train" for name in ids), ""])
-    audio.write_atomically(output / "splits.csv", splits)
-    rows = "".join(f"{name}|{texts[name]}|{texts[name]}\n" for name in ids)
+def _write_lists(output: Path, made: list[tuple[str, str]], texts: dict[str, str]) -> None:
+    audio.write_atomically(output / "speakers.csv", _to_csv([("id", "speaker"), *made]))
+    splits = [("id", "split"), *((name, "train") for name, _ in made)]
+    audio.write_atomically(output / "splits.csv", _to_csv(splits))
+    rows = "".join(f"{name}|{texts[name]}|{texts[name]}\n" for name, _ in made)
     audio.write_atomically(output / "metadata.csv", rows)
+
+
+def _to_csv(rows: list[tuple[str, str]]) -> str:
+    buffer = io.StringIO()
+    csv.writer(buffer, lineterminator="\n").writerows(rows)
+    return buffer.getvalue()
+
+
+def _check_settings(output: Path, config: SynthesisConfig) -> None:
+    """Refuse to mix the voices of two runs: the lists would name the wrong ones."""
+    path = output / "synthesis.json"
+    settings = json.dumps({"seed": config.seed, "voices": list(FLITE_VOICES), **_ranges(config)})
+    if path.exists() and path.read_text(encoding="utf-8") != settings:
+        raise CorpusError(f"{output} was made with other settings; needed: another folder")
+    audio.write_atomically(path, settings)
+
+
+def _ranges(config: SynthesisConfig) -> dict[str, object]:
+    return {"stretch": list(config.stretch), "pitch": list(config.pitch)}
 
 
 def _synthesise_one(
@@ -109,7 +134,19 @@ def _flite_command(voice: str, text: str, wav: Path, stretch: float, pitch: floa
 
 def _espeak_command(voice: str, text: str, wav: Path, stretch: float, pitch: float) -> list[str]:
     speed, level = round(165 / stretch), round(50 * pitch**2)
-    return ["espeak-ng", "-v", voice, "-s", str(speed), "-p", str(level), "-w", str(wav), text]
+    return [
+        "espeak-ng",
+        "-v",
+        voice,
+        "-s",
+        str(speed),
+        "-p",
+        str(level),
+        "-w",
+        str(wav),
+        "--",
+        text,
+    ]
 
 
 def _run(command: list[str], wav: Path, path: Path) -> bool:

@@ -9,17 +9,25 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import tensorflow as tf
 
-from config import AudioConfig, CorpusError, FeatureConfig, NetworkConfig, TrainingConfig
+from config import (
+    AudioConfig,
+    CorpusError,
+    FeatureConfig,
+    ModelError,
+    NetworkConfig,
+    TrainingConfig,
+)
 from speech.alphabet import Alphabet
 from speech.pipeline import Pipeline, write_pipeline
 from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from training.corpus import find_problem
 from training.ctc_model import CTCModel, inference_function
 from training.dataset import Plan, make_dataset, plan_batches
-from training.manifest import Split, Utterance
+from training.manifest import Split, Utterance, fingerprint
 from training.networks.deepspeech2 import build_deepspeech2
 from training.reporting import RunLog
+from training.selection import select_utterances
 from training.validation import Validation, validate
 
 CHECKPOINT = "checkpoint.npz"
@@ -48,6 +56,15 @@ class Progress:
     loss: float
 
 
+@dataclass(frozen=True, kw_only=True)
+class Hooks:
+    """What the caller is told, and how it stops a run: after the step in which it says so."""
+
+    on_step: Callable[[Progress], None] | None
+    on_epoch: Callable[[int, float, Validation], None] | None
+    should_stop: Callable[[], bool]
+
+
 def train(
     utterances: list[Utterance],
     output: Path,
@@ -55,29 +72,55 @@ def train(
     *,
     on_step: Callable[[Progress], None] | None = None,
     on_epoch: Callable[[int, float, Validation], None] | None = None,
-    stop_after_steps: int | None = None,
+    on_note: Callable[[str], None] | None = None,
+    should_stop: Callable[[], bool] = lambda: False,
 ) -> Path:
     """Train on the training split, or go on where an earlier run in `output` stopped.
 
-    `output` gets `checkpoint.npz` (the whole state), `model.keras` (the weights of the lowest
-    validation WER, CER where that ties), `pipeline.json`, `log.csv`, `samples.jsonl` and
-    `tensorboard/`. All are written beside and renamed.
+    `output` gets `checkpoint.npz` (the whole state), `model.keras` with its `pipeline.json` (the
+    weights of the lowest validation WER, CER where that ties), each written beside and renamed;
+    and `log.csv`, `samples.jsonl` and `tensorboard/`, which grow. On a CPU a run that was stopped
+    and continued equals one that was not, to the last bit.
 
     Args:
         utterances: of a manifest; needs a training and a validation split.
-        stop_after_steps: stop this call early, as a lost machine would; for tests and budgets.
+        on_note: told what is left out of the splits, and why.
+        should_stop: asked after each step; the state is saved before this call returns.
 
     Returns:
         The path of the best model.
 
     Raises:
-        CorpusError: a split is empty, or the loss of an utterance is not finite.
-        ModelError: `output` holds a run with other settings.
+        CorpusError: a split is empty, a file is missing or was changed, or the loss of an
+            utterance is not finite.
+        ModelError: `output` holds a run with other settings or data, or a model without its run.
     """
-    train_split = _usable(utterances, Split.train, recipe)
-    validation_split = _usable(utterances, Split.validation, recipe)
+    if (output / BEST).exists() and not (output / CHECKPOINT).exists():
+        raise ModelError(
+            f"{output} holds a model without the checkpoint that would continue it; "
+            "needed: another folder"
+        )
+    train_split, validation_split = (
+        select_utterances(
+            utterances,
+            split,
+            features=recipe.features,
+            network=recipe.network,
+            alphabet=recipe.alphabet,
+            max_samples=recipe.training.max_clip_s * recipe.audio.sample_rate_hz,
+            repeat=dict(recipe.training.repeat),
+            on_note=on_note,
+        )
+        for split in (Split.train, Split.validation)
+    )
     run = _Run(train_split, validation_split, output, recipe)
-    return run.go(on_step, on_epoch, stop_after_steps)
+    try:
+        return run.go(Hooks(on_step=on_step, on_epoch=on_epoch, should_stop=should_stop))
+    except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
+        reason = str(error.message).splitlines()[0]
+        raise CorpusError(
+            f"training stopped at {reason}; if a clip was moved or changed, run `stt prepare` again"
+        ) from error
 
 
 class _Run:
@@ -92,8 +135,11 @@ class _Run:
     ) -> None:
         self.train_split, self.validation_split = train_split, validation_split
         self.output, self.recipe = output, recipe
+        self.fingerprint = fingerprint([*train_split, *validation_split])
         training = recipe.training
         keras.utils.set_random_seed(training.seed)
+        if not tf.config.list_physical_devices("GPU"):
+            tf.config.experimental.enable_op_determinism()
         network = build_deepspeech2(
             recipe.network,
             num_bins=recipe.features.num_bins,
@@ -107,7 +153,8 @@ class _Run:
         )
         self.model.optimizer.build(network.trainable_variables)
         self.infer = inference_function(self.model, num_bins=recipe.features.num_bins)
-        self.state = load_checkpoint(output / CHECKPOINT, self.model, recipe) or Checkpoint()
+        path = output / CHECKPOINT
+        self.state = load_checkpoint(path, self.model, recipe, self.fingerprint) or Checkpoint()
 
     def _plan(self, epoch: int) -> Plan:
         training = self.recipe.training
@@ -118,41 +165,36 @@ class _Run:
             epoch=epoch,
         )
 
-    def go(
-        self,
-        on_step: Callable[[Progress], None] | None,
-        on_epoch: Callable[[int, float, Validation], None] | None,
-        stop_after_steps: int | None,
-    ) -> Path:
+    def go(self, hooks: Hooks) -> Path:
         training = self.recipe.training
-        self._write_pipeline()
         log = RunLog(self.output)
-        watcher = _Watcher(self, on_step, stop_after_steps)
+        watcher = _Watcher(self, hooks)
         for epoch in range(self.state.epoch, training.epochs):
-            rest = self.plans[epoch][self.state.batch :]
-            loss = self._fit(epoch, rest, watcher) if rest else float("nan")
+            if rest := self.plans[epoch][self.state.batch :]:
+                self._fit(epoch, rest, watcher)
             if watcher.stopped:
                 break
-            result = self._validate()
+            loss, result = self.state.mean_loss, self._validate()
             if result.rank < self.state.best_rank:
-                self._save_best(result)
-            self.state = replace(self.state, epoch=epoch + 1, batch=0)
+                self._save_best(epoch, result)
+            self.state = replace(self.state, epoch=epoch + 1, batch=0, loss_sum=0.0)
             self.save()
             log.write_epoch(epoch + 1, loss, float(self.model.optimizer.learning_rate), result)
-            if on_epoch:
-                on_epoch(epoch + 1, loss, result)
+            if hooks.on_epoch:
+                hooks.on_epoch(epoch + 1, loss, result)
+            if hooks.should_stop():
+                break
         return self.output / BEST
 
-    def _fit(self, epoch: int, plan: Plan, watcher: _Watcher) -> float:
+    def _fit(self, epoch: int, plan: Plan, watcher: _Watcher) -> None:
         watcher.start_epoch(epoch)
-        history = self.model.fit(
+        self.model.fit(
             self._dataset(self.train_split, plan),
             initial_epoch=epoch,
             epochs=epoch + 1,
             verbose=0,
             callbacks=[watcher],
         )
-        return float(history.history.get("loss", [float("nan")])[-1])
 
     def _dataset(self, utterances: list[Utterance], plan: Plan) -> Any:
         recipe = self.recipe
@@ -181,57 +223,51 @@ class _Run:
             num_samples_shown=training.sample_transcripts,
         )
 
-    def _save_best(self, result: Validation) -> None:
+    def _save_best(self, epoch: int, result: Validation) -> None:
         temporary = self.output / f".{BEST}"
         self.model.network.save(temporary)
         temporary.replace(self.output / BEST)
         self.state = replace(self.state, best_wer=result.wer, best_cer=result.cer)
-        self._write_pipeline()
-
-    def save(self) -> None:
-        """Write the whole state; a crash leaves the former or the new one."""
-        save_checkpoint(self.output / CHECKPOINT, self.model, self.state, self.recipe)
-
-    def _write_pipeline(self) -> None:
-        recipe, training = self.recipe, self.recipe.training
-        corpora = sorted({utterance.corpus for utterance in self.train_split})
+        recipe = self.recipe
         seconds = sum(u.num_samples for u in self.train_split) / recipe.audio.sample_rate_hz
         write_pipeline(
             self.output,
             Pipeline(
-                name=self.output.name,
+                name=self.output.resolve().name,
                 audio=recipe.audio,
                 features=recipe.features,
                 network=recipe.network,
                 alphabet=recipe.alphabet,
                 training_data={
-                    "corpora": corpora,
+                    "corpora": sorted({utterance.corpus for utterance in self.train_split}),
+                    "sha256": self.fingerprint,
                     "utterances": len(self.train_split),
                     "hours": round(seconds / 3600, 2),
-                    "epochs": training.epochs,
-                    "seed": training.seed,
+                    "epochs": epoch + 1,
+                    "seed": recipe.training.seed,
                 },
-                scores={
-                    "validation_wer": self.state.best_wer,
-                    "validation_cer": self.state.best_cer,
-                },
+                scores={"validation_wer": result.wer, "validation_cer": result.cer},
             ),
         )
+
+    def save(self) -> None:
+        """Write the whole state; a crash leaves the former or the new one."""
+        path = self.output / CHECKPOINT
+        save_checkpoint(path, self.model, self.state, self.recipe, self.fingerprint)
 
 
 class _Watcher(keras.callbacks.Callback):
     """Follows the steps of an epoch: progress, timed checkpoints, losses that are not finite."""
 
-    def __init__(
-        self, run: _Run, on_step: Callable[[Progress], None] | None, stop_after_steps: int | None
-    ) -> None:
+    def __init__(self, run: _Run, hooks: Hooks) -> None:
         super().__init__()
-        self.run, self.on_step, self.steps_left = run, on_step, stop_after_steps
+        self.run, self.hooks = run, hooks
         self.stopped = False
 
     def start_epoch(self, epoch: int) -> None:
         """Remember where in the run this epoch starts."""
         self.epoch, self.first = epoch, self.run.state.batch
+        self.loss_before = self.run.state.loss_sum
         self.before = sum(len(plan) for plan in self.run.plans[:epoch])
         self.saved_at = time.monotonic()
 
@@ -240,25 +276,24 @@ class _Watcher(keras.callbacks.Callback):
         logs = logs or {}
         if (index := int(logs["broken"])) >= 0:
             self._name_broken(index)
-        done = self.first + batch + 1
-        self.run.state = replace(self.run.state, epoch=self.epoch, batch=done)
-        if self.on_step:
-            training, step = self.run.recipe.training, self.before + done
-            self.on_step(
+        loss_sum = self.loss_before + float(logs["loss"]) * (batch + 1)
+        self.run.state = replace(
+            self.run.state, epoch=self.epoch, batch=self.first + batch + 1, loss_sum=loss_sum
+        )
+        if self.hooks.on_step:
+            self.hooks.on_step(
                 Progress(
                     epoch=self.epoch + 1,
-                    epochs=training.epochs,
-                    step=step,
+                    epochs=self.run.recipe.training.epochs,
+                    step=self.before + self.run.state.batch,
                     steps=self.run.steps,
-                    loss=float(logs["loss"]),
+                    loss=self.run.state.mean_loss,
                 )
             )
         self._save_or_stop()
 
     def _save_or_stop(self) -> None:
-        if self.steps_left is not None:
-            self.steps_left -= 1
-            self.stopped = self.steps_left <= 0
+        self.stopped = self.hooks.should_stop()
         period_s = 60 * self.run.recipe.training.checkpoint_minutes
         if self.stopped or time.monotonic() - self.saved_at > period_s:
             self.run.save()
@@ -274,27 +309,12 @@ class _Watcher(keras.callbacks.Callback):
         )
 
 
-def _usable(utterances: list[Utterance], split: Split, recipe: Recipe) -> list[Utterance]:
-    """Return a split's utterances that CTC can learn with this network, repeated as told."""
-    limit = recipe.training.max_clip_s * recipe.audio.sample_rate_hz
-    repeat = dict(recipe.training.repeat) if split is Split.train else {}
-    chosen = []
-    for u in utterances:
-        if u.split is split and u.num_samples <= limit:
-            labels = recipe.alphabet.encode(u.text)
-            if not find_problem(labels, u.num_samples, recipe.features, recipe.network):
-                chosen += [u] * repeat.get(u.corpus, 1)
-    if not chosen:
-        raise CorpusError(f"the {split} split has no usable utterance; needed: at least one")
-    return chosen
-
-
 def _optimizer(training: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:
     warmup = max(1, round(training.warmup_share * steps))
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=training.learning_rate / warmup,
         decay_steps=max(1, steps - warmup),
-        alpha=training.final_learning_rate * warmup / training.learning_rate,
+        alpha=training.final_learning_rate / training.learning_rate,
         warmup_target=training.learning_rate,
         warmup_steps=warmup,
     )
