@@ -7,10 +7,12 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run test lint format bench transcribe english-small clean
+.PHONY: run install test lint format bench transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
+
+install: $(INSTALLED)  ## install only
 
 test: $(INSTALLED)  ## install, then run all tests
 	$(BIN)/python -m pytest
@@ -37,8 +39,8 @@ CORPORA ?= ljspeech kathleen cmu_arctic librispeech vctk_p239 common_voice speec
 english-small: $(INSTALLED)  ## train the bundled model anew; continues where it was stopped
 	$(BIN)/stt synthesise $(SPEECH)/ljspeech_transcripts.csv --clips 6000 --output Data/synthetic
 	$(BIN)/stt prepare $(CORPORA:%=$(SPEECH)/%) Data/synthetic --output Data/english
-	$(BIN)/stt train Data/english --output runs/english-small --epochs 8 --repeat ljspeech=4
-	$(BIN)/stt export runs/english-small --precision float16
+	$(BIN)/stt train Data/english --output runs/english-small --epochs 9 --repeat ljspeech=4
+	$(BIN)/stt export runs/english-small --precision float16 --to Models/english-small
 
 $(INSTALLED): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -211,7 +211,7 @@ PRESETS = {
             dense_units=0,
             dropout=0.1,
         ),
-        training=TrainingConfig(epochs=8, learning_rate=1.5e-3),
+        training=TrainingConfig(epochs=9, learning_rate=1.5e-3),
     ),
 }
 

@@ -16,13 +16,13 @@ class CTCModel(keras.Model):
 
     The loss is the mean over the batch of each clip's CTC loss per label. A clip with too
     few frames for its labels adds nothing to the gradient; the metric `broken` holds the
-    index of a clip whose loss is not finite, -1 if there is none.
+    index of a clip whose loss is not finite, -1 if there is none; `latest` the batch's own loss.
     """
 
     def __init__(self, network: keras.Model, *, blank_index: int) -> None:
         super().__init__()
         self.network, self.blank_index = network, blank_index
-        self.broken = BrokenLoss(name="broken")
+        self.broken, self.latest = BrokenLoss(name="broken"), LatestLoss(name="latest")
 
     def call(self, inputs: dict[str, Any], training: bool = False) -> tuple[Any, Any]:
         """Return logits float32 `[batch, frames, symbols]` and int32 `[batch]` lengths."""
@@ -44,7 +44,9 @@ class CTCModel(keras.Model):
         finite = ops.isfinite(losses)
         self.broken.update_state(ops.where(finite, -1, ops.cast(y["index"], "int32")))
         per_label = ops.where(finite, losses, 0.0) / ops.cast(y["label_lengths"], "float32")
-        return ops.mean(per_label)
+        loss = ops.mean(per_label)
+        self.latest.update_state(loss)
+        return loss
 
 
 def inference_function(model: CTCModel, *, num_bins: int) -> Callable[[Any], Any]:
@@ -84,3 +86,19 @@ class BrokenLoss(keras.metrics.Metric):
     def reset_state(self) -> None:
         """Forget all."""
         self.index.assign(-1)
+
+
+class LatestLoss(keras.metrics.Metric):
+    """The loss of the latest batch, where Keras' own metric is a mean over those of one call."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.value = self.add_variable((), "zeros", name="value")
+
+    def update_state(self, loss: Any) -> None:
+        """Take a scalar."""
+        self.value.assign(ops.cast(loss, self.value.dtype))
+
+    def result(self) -> Any:
+        """Return the loss."""
+        return ops.convert_to_tensor(self.value)

@@ -117,10 +117,16 @@ def train(
     try:
         return run.go(Hooks(on_step=on_step, on_epoch=on_epoch, should_stop=should_stop))
     except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
-        reason = str(error.message).splitlines()[0]
         raise CorpusError(
-            f"training stopped at {reason}; if a clip was moved or changed, run `stt prepare` again"
+            f"{_reason(str(error.message))}; if a clip was moved or changed, prepare it again"
         ) from error
+
+
+def _reason(message: str) -> str:
+    """Return the line of TensorFlow's message that says what was wrong with the data."""
+    lines = [line.strip() for line in message.splitlines()]
+    telling = [line for line in lines if "assertion failed" in line or "No such file" in line]
+    return (telling or lines or ["training stopped"])[0]
 
 
 class _Run:
@@ -267,7 +273,6 @@ class _Watcher(keras.callbacks.Callback):
     def start_epoch(self, epoch: int) -> None:
         """Remember where in the run this epoch starts."""
         self.epoch, self.first = epoch, self.run.state.batch
-        self.loss_before = self.run.state.loss_sum
         self.before = sum(len(plan) for plan in self.run.plans[:epoch])
         self.saved_at = time.monotonic()
 
@@ -276,9 +281,11 @@ class _Watcher(keras.callbacks.Callback):
         logs = logs or {}
         if (index := int(logs["broken"])) >= 0:
             self._name_broken(index)
-        loss_sum = self.loss_before + float(logs["loss"]) * (batch + 1)
         self.run.state = replace(
-            self.run.state, epoch=self.epoch, batch=self.first + batch + 1, loss_sum=loss_sum
+            self.run.state,
+            epoch=self.epoch,
+            batch=self.first + batch + 1,
+            loss_sum=self.run.state.loss_sum + float(logs["latest"]),
         )
         if self.hooks.on_step:
             self.hooks.on_step(
