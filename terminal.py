@@ -84,19 +84,19 @@ def bar(title: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], 
 def training_bar() -> Iterator[tuple[Callable[..., None], Callable[..., None]]]:
     """Show steps, loss and time left; print each epoch's error rates and sample transcripts."""
     columns = [
-        TextColumn("epoch {task.fields[epoch]}"),
+        TextColumn("{task.fields[epoch]}"),
         BarColumn(),
         MofNCompleteColumn(),
-        TextColumn("loss {task.fields[loss]:.3f}"),
+        TextColumn("{task.fields[loss]}"),
         TimeElapsedColumn(),
         TimeRemainingColumn(),
     ]
     with Progress(*columns, console=console, speed_estimate_period=_LOSS_SPEED_SECONDS) as progress:
-        task = progress.add_task("", total=None, epoch="", loss=float("nan"))
+        task = progress.add_task("", total=None, epoch="starting", loss="")
 
         def on_step(p: Any) -> None:
-            epoch = f"{p.epoch}/{p.epochs}"
-            progress.update(task, completed=p.step, total=p.steps, epoch=epoch, loss=p.loss)
+            epoch, loss = f"epoch {p.epoch}/{p.epochs}", f"loss {p.loss:.3f}"
+            progress.update(task, completed=p.step, total=p.steps, epoch=epoch, loss=loss)
 
         def on_epoch(epoch: int, loss: float, result: Any) -> None:
             say(f"epoch {epoch}: loss {loss:.3f}, WER {result.wer:.3f}, CER {result.cer:.3f}")

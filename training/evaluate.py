@@ -160,7 +160,8 @@ def worst(evaluation: Evaluation, count: int = 10) -> list[Scored]:
 def align(clip: Scored) -> str:
     """Show reference over hypothesis, word under word, with S, D and I beneath."""
     result = jiwer.process_words([clip.reference], [clip.hypothesis])
-    return jiwer.visualize_alignment(result, show_measures=False, skip_correct=False)
+    text: str = jiwer.visualize_alignment(result, show_measures=False, skip_correct=False)
+    return "\n".join(line for line in text.splitlines() if line and not line.startswith("==="))
 
 
 def write_evaluation(folder: Path, name: str, evaluation: Evaluation) -> tuple[Path, Path]:

@@ -199,6 +199,7 @@ class _Run:
             initial_epoch=epoch,
             epochs=epoch + 1,
             verbose=0,
+            shuffle=False,
             callbacks=[watcher],
         )
 
