@@ -152,9 +152,9 @@ def _grouped(clips: Sequence[Scored], keys: Sequence[str]) -> dict[str, Rates]:
     }
 
 
-def worst(evaluation: Evaluation, count: int = 10) -> list[Scored]:
+def worst(clips: Sequence[Scored], count: int = 10) -> list[Scored]:
     """Return the clips with the most word errors a word."""
-    return sorted(evaluation.clips, key=lambda clip: -clip.wer)[:count]
+    return sorted(clips, key=lambda clip: -clip.wer)[:count]
 
 
 def align(clip: Scored) -> str:
@@ -189,7 +189,7 @@ def to_markdown(evaluation: Evaluation) -> str:
     ):
         parts += [f"\n## By {title}\n", _table(groups)]
     parts.append("\n## Worst\n")
-    for clip in worst(evaluation):
+    for clip in worst(evaluation.clips):
         parts.append(f"\n`{clip.id}` WER {clip.wer:.2f}\n\n```\n{align(clip).strip()}\n```\n")
     return "".join(part if part.endswith("\n") else part + "\n" for part in parts)
 
