@@ -40,6 +40,7 @@ english-small: $(INSTALLED)  ## train the bundled model anew; continues where it
 	$(BIN)/stt synthesise $(SPEECH)/ljspeech_transcripts.csv --clips 6000 --output Data/synthetic
 	$(BIN)/stt prepare $(CORPORA:%=$(SPEECH)/%) Data/synthetic --output Data/english
 	$(BIN)/stt train Data/english --output runs/english-small --epochs 9 --repeat ljspeech=4
+	rm -rf Models/english-small/saved_model
 	$(BIN)/stt export runs/english-small --precision float16 --to Models/english-small
 
 $(INSTALLED): requirements.txt pyproject.toml

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import sys
 import threading
 import time
@@ -92,20 +93,17 @@ Loader = Callable[[ServerConfig], Predictor]
 router = APIRouter()
 
 
-def create_app(
-    config: ServerConfig, *, load: Loader, on_ready: Callable[[], None] = lambda: None
-) -> FastAPI:
+def create_app(config: ServerConfig, *, load: Loader) -> FastAPI:
     """Build the service.
 
     Args:
         config: host, limits, where the model and the logs are.
         load: makes the predictor when the service starts. If it raises, the service runs without a
             model, says so, and tries again when a request comes.
-        on_ready: called once the service takes requests.
     """
     app = FastAPI(title="Speech to text", version="0.1.0", lifespan=_lifespan)
     app.state.config, app.state.load, app.state.predictor = config, load, None
-    app.state.loading, app.state.on_ready = threading.Lock(), on_ready
+    app.state.loading, app.state.on_ready = threading.Lock(), lambda: None
     app.state.running = threading.BoundedSemaphore(config.max_running)
     app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=config.max_upload_bytes)
@@ -261,21 +259,27 @@ def serve(config: ServerConfig) -> None:
     """Serve until interrupted; warnings and errors also go to the terminal.
 
     Raises:
-        OSError: the log folder cannot be written.
+        OSError: the log folder cannot be written, or the port is taken.
     """
     for _, handler in _open_logs(config.log_folder):
         handler.close()
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
     logging.getLogger("stt").addHandler(terminal)
-    where = f"http://{config.host}:{config.port}"
-    print(f"Loading {config.model.name} …", flush=True)
-    app = create_app(
-        config,
-        load=load_predictor,
-        on_ready=lambda: print(f"Serving {config.model.name} on {where}", flush=True),
+    print(f"Loading {config.model.name}", flush=True)
+    app = create_app(config, load=load_predictor)
+    server = uvicorn.Server(
+        uvicorn.Config(app, host=config.host, port=config.port, log_level="warning")
     )
-    uvicorn.run(app, host=config.host, port=config.port, log_level="warning")
+    with socket.create_server((config.host, config.port)) as listener:
+        app.state.on_ready = lambda: print(_greeting(app), flush=True)
+        server.run(sockets=[listener])
+
+
+def _greeting(app: FastAPI) -> str:
+    config, loaded = app.state.config, app.state.predictor is not None
+    what = config.model.name if loaded else "without a model"
+    return f"Serving {what} on http://{config.host}:{config.port}"
 
 
 def main() -> None:

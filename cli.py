@@ -165,6 +165,7 @@ def train(
     with exit_codes(interrupted=CONTINUES):
         start_tensorflow()
         from training.manifest import read_manifest
+        from training.train import is_finished
         from training.train import train as run_training
 
         given: dict[str, Any] = {
@@ -186,8 +187,7 @@ def train(
                 on_note=say,
                 should_stop=should_stop,
             )
-            stopped = should_stop()
-        if stopped:
+        if not is_finished(output, recipe):
             errors.print("stopped and saved; the same command continues")
             raise typer.Exit(INTERRUPTED)
         say(f"{best}: next, `stt export {output}`")
@@ -201,6 +201,9 @@ def _recipe(
     from training.train import Recipe
 
     chosen = PRESETS[preset]
+    lowest = chosen.training.final_learning_rate
+    peak = settings.get("learning_rate", chosen.training.learning_rate)
+    settings = {**settings, "final_learning_rate": min(lowest, peak)}
     prepared = _folder(manifest) / ALPHABET_FILE
     file = alphabet or (prepared if prepared.exists() else None)
     return Recipe(

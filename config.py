@@ -104,11 +104,14 @@ class ConvolutionConfig:
 
     def __post_init__(self) -> None:
         _check(self.filters >= 1, f"filters {self.filters} is under 1")
+        for name in ("kernel", "stride"):
+            sizes = getattr(self, name)
+            is_pair = len(sizes) == 2 and all(type(size) is int and size >= 1 for size in sizes)
+            _check(is_pair, f"{name} {sizes} is not two whole numbers from 1")
         _check(
             all(size % 2 == 1 for size in self.kernel),
             f"kernel {self.kernel}: sizes must be odd, so that padding is symmetric",
         )
-        _check(min(self.stride) >= 1, f"stride {self.stride} is under 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -278,7 +281,8 @@ def _from_json(kind: type[T], values: Any) -> T:
         raise ModelError(f"{kind.__name__}: missing settings {missing}, unknown settings {unknown}")
     for name, default in vars(kind()).items():
         wanted = (int, float) if isinstance(default, float) else type(default)
-        if not isinstance(values[name], wanted):
+        is_bool = isinstance(values[name], bool)
+        if not isinstance(values[name], wanted) or is_bool != isinstance(default, bool):
             raise ModelError(f"{kind.__name__}: {name} is {values[name]!r}; like {default!r}")
     try:
         return kind(**values)

@@ -50,6 +50,8 @@ def exit_codes(*, interrupted: str = "interrupted") -> Iterator[None]:
     except KeyboardInterrupt:
         errors.print(interrupted)
         raise typer.Exit(INTERRUPTED) from None
+    except BrokenPipeError:  # the reader has seen enough, as in `| head`
+        raise
     except tuple(kind for kind, _ in EXIT_CODES) as error:
         errors.print(f"[bold red]error:[/] {escape(' '.join(str(error).split()))}", soft_wrap=True)
         code = next(code for kind, code in EXIT_CODES if isinstance(error, kind))
@@ -121,8 +123,12 @@ def stop_signals() -> Iterator[Callable[[], bool]]:
         if asked:
             raise KeyboardInterrupt
         asked = True
+        errors.print("stopping after this step, to save")
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGINT, signal.SIGTERM)}
+    # A background job ignores Ctrl-C, and goes on doing so.
+    heard = [n for n in (signal.SIGINT, signal.SIGTERM) if callable(signal.getsignal(n))]
+    heard += [n for n in (signal.SIGTERM,) if signal.getsignal(n) is signal.SIG_DFL]
+    before = {number: signal.signal(number, ask) for number in heard}
     try:
         yield lambda: asked
     finally:

@@ -16,7 +16,7 @@ ENGLISH = (BLANK, " ", "'", *"abcdefghijklmnopqrstuvwxyz")
 
 _APOSTROPHES = str.maketrans(dict.fromkeys("’‘ʼ`´", "'"))
 _FOLDED_LETTERS = str.maketrans({"æ": "ae", "œ": "oe", "ø": "o", "ß": "ss", "ł": "l", "đ": "d"})
-_WORD_JOINERS = re.compile(r"[-‐‑‒–—―−/_…,;:!?&+=*|()\[\]{}<>\"“”„«»]+")
+_WORD_JOINERS = re.compile(r"[-‐‑‒–—―−/_…,;:!?&+=*|()\[\]{}<>\"“”„«»~\\@•·、。]")
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ def normalise(text: str, alphabet: Alphabet) -> str:
     """Return `text` as it is trained on and scored: one case, no punctuation, single spaces.
 
     Unicode is folded (NFKD, accents dropped unless the alphabet has them), typographic apostrophes
-    become "'", dashes, commas and all else that stands between words become spaces, and other
+    become "'", dashes, commas, brackets and their like become spaces, and other
     punctuation (full stops) is dropped unless
     the alphabet has it. Letters and digits that the alphabet lacks stay, so that `encode` reports
     them: numbers must be spelled out by the corpus.
@@ -100,7 +100,7 @@ def normalise(text: str, alphabet: Alphabet) -> str:
         text = _lower(text, alphabet).translate(_FOLDED_LETTERS).translate(_APOSTROPHES)
     else:
         text = unicodedata.normalize("NFC", text)
-    text = _WORD_JOINERS.sub(lambda m: m.group() if set(m.group()) <= known else " ", text)
+    text = _WORD_JOINERS.sub(lambda m: m.group() if m.group() in known else " ", text)
     kept = (c for c in text if c in known or c.isspace() or unicodedata.category(c)[0] in "LN")
     words = (_strip_quotes(word) for word in "".join(kept).split())
     return " ".join(word for word in words if word)

@@ -4,6 +4,7 @@ import json
 import logging
 import struct
 import threading
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -11,6 +12,7 @@ from pathlib import Path
 import httpx
 import numpy as np
 import pytest
+from anyio.to_thread import current_default_thread_limiter
 from fastapi.testclient import TestClient
 
 import api
@@ -235,6 +237,9 @@ def test_inference_does_not_block_the_event_loop(
         others = [threading.Thread(target=upload, args=(client, wav())) for _ in range(50)]
         for other in others:
             other.start()
+        limiter = client.portal.call(current_default_thread_limiter)
+        while client.portal.call(lambda: limiter.borrowed_tokens) < limiter.total_tokens:
+            time.sleep(0.01)
         assert client.get("/").status_code == 200
         assert not answers
         waiting.go_on.set()

@@ -63,8 +63,14 @@ def test_transcribe_text_json_folder_glob_and_stdin(
 
 
 TO_A_FILE = """
-import os, pty, subprocess, sys
+import os, pty, subprocess, sys, threading
 terminal, end = pty.openpty()
+
+def read_all():
+    while True:
+        os.read(terminal, 65536)
+
+threading.Thread(target=read_all, daemon=True).start()
 words = [sys.executable, "cli.py", "transcribe", sys.argv[1], "-f", "json", "-m", sys.argv[2]]
 with open(sys.argv[3], "wb") as file:
     done = subprocess.run(words, stdout=file, stderr=end, stdin=subprocess.DEVNULL)

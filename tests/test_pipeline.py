@@ -51,6 +51,8 @@ def test_what_is_written_is_read(pipeline: Pipeline, tmp_path: Path) -> None:
         (lambda c: c.update(network=[]), "needed: settings by name"),
         (lambda c: c["network"].update(convolutions=[1]), "needed: settings by name"),
         (lambda c: c.update(features=[]), "needed: settings by name"),
+        (lambda c: c["network"]["convolutions"][0].update(kernel=[11]), "not two whole numbers"),
+        (lambda c: c["network"].update(gru_units=True), "gru_units is True"),
         (lambda c: c.update(audio={}), "missing settings"),
         (lambda c: c.update(name=5), "got name 5; needed: text"),
         (lambda c: c["features"].update(frame_step=1.5), "frame_step is 1.5; like 160"),

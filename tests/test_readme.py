@@ -113,6 +113,11 @@ def test_train_your_own(tmp_path: Path) -> None:
     assert (tmp_path / "Data/mine/evaluation-mine-test.json").is_file()
 
 
+@pytest.mark.parametrize("page", ["README.md", "Models/english-small/MODEL_CARD.md"])
+def test_no_figure_is_left_to_fill_in(page: str) -> None:
+    assert "@@" not in (ROOT / page).read_text(encoding="utf-8")
+
+
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
 def test_links_lead_somewhere(link: str) -> None:
     assert (ROOT / link).exists()

@@ -79,9 +79,20 @@ def load_checkpoint(path: Path, model: Any, recipe: Any, data: str) -> Checkpoin
                 )
             for i, variable in enumerate(_variables(model)):
                 variable.assign(file[f"{i:05d}"])
-    except (OSError, ValueError, KeyError, zipfile.BadZipFile) as error:
-        raise ModelError(f"cannot resume from {path}: {error}") from error
-    return Checkpoint(**about["state"])
+            return Checkpoint(**about["state"])
+    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
+        raise ModelError(
+            f"cannot resume from {path}, broken or of another version ({error!r}); "
+            "needed: another folder"
+        ) from error
+
+
+def read_state(path: Path) -> Checkpoint | None:
+    """Return where the run of a checkpoint stands; None if there is no file."""
+    if not path.exists():
+        return None
+    with np.load(path) as file:
+        return Checkpoint(**json.loads(str(file["about"]))["state"])
 
 
 def _variables(model: Any) -> list[Any]:

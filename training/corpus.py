@@ -273,7 +273,10 @@ def _assign_splits(
 def _fill_empty_sides(
     sides: dict[str, Split], fixed: dict[str, Split], usable: set[str], config: PrepareConfig
 ) -> None:
-    """Give a side that the hash left empty one text, so that a small corpus can be trained on."""
+    """Give a side that the hash left empty one text, so that a small corpus can be trained on.
+
+    As a corpus grows such a text may go back to training: a splits.csv keeps it where it is.
+    """
     wanted = {Split.validation: config.validation_share, Split.test: config.test_share}
     for split, share in wanted.items():
         filled = any(side is split for text, side in sides.items() if text in usable)

@@ -134,8 +134,9 @@ def _spectrogram_function(served: ServedModel) -> tf.types.experimental.Polymorp
 def export(folder: Path, *, precision: Precision = "float32", to: Path | None = None) -> Path:
     """Write `folder/saved_model/<next version>/` from `folder/model.keras` and `pipeline.json`.
 
-    With `to`, everything goes into that folder instead: the version, `pipeline.json`, and
-    `model.keras` as small as it can be, its weights rounded to `precision` and compressed.
+    With `to`, another folder, everything goes there instead: the version, `pipeline.json`, and
+    `model.keras` as small as it can be, its weights rounded to `precision` and compressed. What is
+    there is replaced, once the new version is complete; older versions stay.
 
     Returns:
         The new version's folder. It appears whole, by a rename, and older versions stay.
@@ -145,10 +146,11 @@ def export(folder: Path, *, precision: Precision = "float32", to: Path | None = 
     """
     pipeline = read_pipeline(folder)
     network = load_network(folder / "model.keras", pipeline)
-    if to is not None and to.resolve() != folder.resolve():
+    is_moved = to is not None and to.resolve() != folder.resolve()
+    if to is not None and is_moved:
+        if (to / "checkpoint.npz").exists():
+            raise ModelError(f"{to} holds a training run; needed: another folder")
         folder, pipeline = to, replace(pipeline, name=to.resolve().name)
-        _write_compact(network, folder / "model.keras", precision)
-        write_pipeline(folder, pipeline)
     root = folder / "saved_model"
     root.mkdir(parents=True, exist_ok=True)
     version = 1 + max((int(p.name) for p in root.iterdir() if p.name.isdecimal()), default=0)
@@ -158,6 +160,9 @@ def export(folder: Path, *, precision: Precision = "float32", to: Path | None = 
         target = Path(temporary) / str(version)
         _save(ServedModel(network, pipeline, alphabet_file, precision), target)
         _write_warmup(target, pipeline)
+        if is_moved:
+            _write_compact(network, folder / "model.keras", precision)
+            write_pipeline(folder, pipeline)
         target.rename(root / str(version))
     return root / str(version)
 

@@ -11,7 +11,7 @@ import subprocess
 import tempfile
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 
 from config import AudioConfig, AudioError, CorpusError
@@ -92,14 +92,13 @@ def _to_csv(rows: list[tuple[str, str]]) -> str:
 def _check_settings(output: Path, config: SynthesisConfig) -> None:
     """Refuse to mix the voices of two runs: the lists would name the wrong ones."""
     path = output / "synthesis.json"
-    settings = json.dumps({"seed": config.seed, "voices": list(FLITE_VOICES), **_ranges(config)})
+    drawn = {key: v for key, v in asdict(config).items() if key not in ("num_clips", "workers")}
+    settings = json.dumps({**drawn, "voices": [*FLITE_VOICES, *ESPEAK_VOICES]})
+    if (output / "wavs").exists() and not path.exists():
+        raise CorpusError(f"{output} was made in another way; needed: another folder")
     if path.exists() and path.read_text(encoding="utf-8") != settings:
         raise CorpusError(f"{output} was made with other settings; needed: another folder")
     audio.write_atomically(path, settings)
-
-
-def _ranges(config: SynthesisConfig) -> dict[str, object]:
-    return {"stretch": list(config.stretch), "pitch": list(config.pitch)}
 
 
 def _synthesise_one(

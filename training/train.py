@@ -21,7 +21,7 @@ from config import (
 )
 from speech.alphabet import Alphabet
 from speech.pipeline import Pipeline, write_pipeline
-from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from training.checkpoint import Checkpoint, load_checkpoint, read_state, save_checkpoint
 from training.ctc_model import CTCModel, inference_function
 from training.dataset import Plan, make_dataset, plan_batches
 from training.manifest import Split, Utterance, fingerprint
@@ -116,17 +116,27 @@ def train(
     run = _Run(train_split, validation_split, output, recipe)
     try:
         return run.go(Hooks(on_step=on_step, on_epoch=on_epoch, should_stop=should_stop))
-    except (tf.errors.NotFoundError, tf.errors.InvalidArgumentError) as error:
-        raise CorpusError(
-            f"{_reason(str(error.message))}; if a clip was moved or changed, prepare it again"
-        ) from error
+    except (
+        tf.errors.NotFoundError,
+        tf.errors.InvalidArgumentError,
+        tf.errors.PermissionDeniedError,
+    ) as error:
+        if not (reason := _data_trouble(str(error.message))):
+            raise
+        raise CorpusError(f"{reason}; if a clip was moved or changed, prepare it again") from error
 
 
-def _reason(message: str) -> str:
-    """Return the line of TensorFlow's message that says what was wrong with the data."""
+def is_finished(output: Path, recipe: Recipe) -> bool:
+    """Return whether the run in `output` has done all its epochs."""
+    state = read_state(output / CHECKPOINT)
+    return state is not None and state.epoch >= recipe.training.epochs
+
+
+def _data_trouble(message: str) -> str:
+    """Return the line of TensorFlow's message that tells of a clip, or nothing if none does."""
+    signs = ("assertion failed", "No such file", "Permission denied")
     lines = [line.strip() for line in message.splitlines()]
-    telling = [line for line in lines if "assertion failed" in line or "No such file" in line]
-    return (telling or lines or ["training stopped"])[0]
+    return next((line for line in lines if any(sign in line for sign in signs)), "")
 
 
 class _Run:
@@ -174,6 +184,8 @@ class _Run:
     def go(self, hooks: Hooks) -> Path:
         training = self.recipe.training
         log = RunLog(self.output)
+        if not (self.output / CHECKPOINT).exists():
+            self.save()  # so that a model is never there without the run that made it
         watcher = _Watcher(self, hooks)
         for epoch in range(self.state.epoch, training.epochs):
             if rest := self.plans[epoch][self.state.batch :]:
