@@ -53,7 +53,7 @@ def make_clip(predictor: Predictor, seconds: int) -> bytes:
 
 
 def measure(predictor: Predictor, network: Any, seconds: int) -> dict[str, float]:
-    """Return seconds of each stage for one clip; `keras` is the network called directly."""
+    """Return seconds of each stage for one clip; `keras` is the network called eagerly."""
     wav = make_clip(predictor, seconds)
     pipeline = predictor.pipeline
     waveform = decode_native(wav, predictor.audio)
@@ -91,7 +91,7 @@ def to_table(rows: list[dict[str, float]]) -> Table:
         "decoding",
         "whole way",
         "x real time",
-        "keras/ours",
+        "eager Keras/ours",
     ):
         table.add_column(name, justify="right")
     for row in rows:

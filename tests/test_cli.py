@@ -131,7 +131,7 @@ def test_the_samples_go_the_whole_way(run, tmp_path: Path) -> None:
     )
     prepared = run("prepare", "samples", "--output", "prepared")
     assert prepared.exit_code == 0, prepared.output
-    assert "3 utterances" in prepared.output
+    assert "4 utterances" in prepared.output
     trained = run("train", "prepared", "--output", "model", "--epochs", "1")
     assert trained.exit_code == 0, trained.output
     assert "epoch 1: loss" in trained.output
