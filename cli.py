@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import glob
 import json
-import sys
 from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
@@ -291,11 +289,11 @@ def transcribe(
 
     A file that cannot be read is reported on standard error, and the exit code is then 3.
     """
-    from transcription import transcribe_files
+    from transcription import find_sources, transcribe_files
 
     failed = 0
     with exit_codes():
-        sources = [source for name in audio for source in _expand(name)]
+        sources = [source for name in audio for source in find_sources(name)]
         predictor = load_predictor(model)
         with bar("transcribing") as progress:
             results = transcribe_files(predictor, sources)
@@ -311,24 +309,6 @@ def transcribe(
                 progress(done, len(sources))
     if failed:
         raise typer.Exit(3)
-
-
-def _expand(name: str) -> list[tuple[str, bytes | Path | AudioError]]:
-    """Return (name, source) of each file that an argument means, or an error in its place."""
-    from training.importer_tables import AUDIO_SUFFIXES
-
-    if name == "-":
-        return [("-", sys.stdin.buffer.read())]
-    path = Path(name)
-    if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
-    elif path.exists():
-        found = [path]
-    else:
-        found = [Path(p) for p in sorted(glob.glob(name, recursive=True)) if Path(p).is_file()]
-    if not found:
-        return [(name, AudioError("no audio file; needed: a file, a folder, a glob or -"))]
-    return [(str(p), p) for p in found]
 
 
 @app.command()

@@ -19,6 +19,25 @@ from config import AudioConfig, AudioError
 PCM_SCALE = 32_768.0
 MAX_CHUNKS = 64
 CODEC_NAMES = {1: "PCM", 3: "IEEE float", 6: "A-law", 7: "mu-law", 0x55: "MP3"}
+AUDIO_SUFFIXES = frozenset(
+    [
+        ".wav",
+        ".flac",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".mp3",
+        ".aiff",
+        ".aif",
+        ".aifc",
+        ".au",
+        ".caf",
+        ".w64",
+        ".rf64",
+        ".sph",
+        ".nist",
+    ]
+)
 _PCM = 1
 EXTENSIBLE = 0xFFFE
 _DECODE_BLOCK_FRAMES = 65_536

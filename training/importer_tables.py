@@ -10,26 +10,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from config import CorpusError
+from speech.audio import AUDIO_SUFFIXES
 
-AUDIO_SUFFIXES = frozenset(
-    [
-        ".wav",
-        ".flac",
-        ".ogg",
-        ".oga",
-        ".opus",
-        ".mp3",
-        ".aiff",
-        ".aif",
-        ".aifc",
-        ".au",
-        ".caf",
-        ".w64",
-        ".rf64",
-        ".sph",
-        ".nist",
-    ]
-)
 TABLE_SUFFIXES = (".csv", ".jsonl", ".txt", ".psv")
 AUDIO_KEYS = ("audio", "path", "audio_filepath", "file_name")
 ROW_NEEDED = "needed: id or audio (or path, audio_filepath, file_name), and text"
