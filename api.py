@@ -271,7 +271,8 @@ def serve(config: ServerConfig) -> None:
     server = uvicorn.Server(
         uvicorn.Config(app, host=config.host, port=config.port, log_level="warning")
     )
-    with socket.create_server((config.host, config.port)) as listener:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    with socket.create_server((config.host, config.port), family=family) as listener:
         app.state.on_ready = lambda: print(_greeting(app), flush=True)
         server.run(sockets=[listener])
 

@@ -137,14 +137,6 @@ class NetworkConfig:
         _check(self.dense_units >= 0, f"dense_units {self.dense_units} is negative")
         _check(0 <= self.dropout < 1, f"dropout {self.dropout} is not in [0, 1)")
 
-    @property
-    def time_stride(self) -> int:
-        """Feature frames for each frame of output."""
-        stride = 1
-        for convolution in self.convolutions:
-            stride *= convolution.stride[0]
-        return stride
-
     def num_output_frames(self, num_frames: int) -> int:
         """Return how many frames come out when `num_frames` features go in."""
         for convolution in self.convolutions:

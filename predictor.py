@@ -6,13 +6,12 @@ import logging
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from pathlib import Path
 
 import numpy as np
 
 from config import AudioConfig
 from serving.backend import Backend
-from speech.audio import Waveform, decode_any, decode_native
+from speech.audio import Waveform, decode_native
 from speech.decoding import greedy_confidence, greedy_decode
 from speech.pipeline import Pipeline
 from speech.transcript import Transcript
@@ -45,10 +44,6 @@ class Predictor:
     def transcribe(self, wav_bytes: bytes) -> Transcript:
         """Transcribe a native WAV file; `AudioError` says what else it is."""
         return self.transcribe_waveforms([decode_native(wav_bytes, self.audio)])[0]
-
-    def transcribe_any(self, source: bytes | Path) -> Transcript:
-        """Transcribe any file that libsndfile opens, resampled to the model's rate."""
-        return self.transcribe_waveforms([decode_any(source, self.audio)])[0]
 
     def transcribe_waveforms(self, waveforms: Sequence[Waveform]) -> list[Transcript]:
         """Transcribe clips in batches of like length.

@@ -249,7 +249,6 @@ def test_the_lengths_promised_are_those_that_come_out(
     expected = [config.num_output_frames(frames) for frames in range(1, 51)]
     assert np.array(lengths).tolist() == expected
     assert logits.shape == (50, expected[-1], NUM_SYMBOLS)
-    assert config.time_stride == np.prod([block.stride[0] for block in config.convolutions])
 
 
 def test_the_published_network_has_its_published_size() -> None:

@@ -40,7 +40,7 @@ def read_table(path: Path) -> Iterator[Clip]:
     Raises:
         CorpusError: unreadable, or a row without the above; the message names its line.
     """
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows}
+    readers = {".csv": column_rows, ".jsonl": _json_rows}
     rows = readers.get(path.suffix.lower(), _piped_rows)(path)
     found = find_audio(path.parent)
     for number, row in rows:
@@ -93,7 +93,7 @@ def read_columns(path: Path, key: str, value: str) -> dict[str, str]:
     if not path.is_file():
         return {}
     columns: dict[str, str] = {}
-    for number, row in _csv_rows(path, {key, value}):
+    for number, row in column_rows(path, {key, value}):
         name, entry = row.get(key), row.get(value)
         if not name or not entry:
             raise CorpusError(f"{path}, line {number}: got {entry!r} for {name!r}; needed: both")
@@ -105,8 +105,18 @@ def read_columns(path: Path, key: str, value: str) -> dict[str, str]:
     return columns
 
 
-def _csv_rows(path: Path, needed: set[str] | None = None) -> Iterator[tuple[int, Row]]:
-    rows = csv.DictReader(io.StringIO(read_text(path)))
+def column_rows(
+    path: Path, needed: set[str] | None = None, *, tabs: bool = False
+) -> Iterator[tuple[int, dict[str, str | None]]]:
+    """Yield line number and row of a CSV file; with `tabs`, quotes are plain characters.
+
+    Without `needed`, the columns must be those of a table of clips.
+    """
+    text = io.StringIO(read_text(path))
+    if tabs:
+        rows = csv.DictReader(text, delimiter="\t", quoting=csv.QUOTE_NONE)
+    else:
+        rows = csv.DictReader(text)
     try:
         names = set(rows.fieldnames or ())
         if needed is None and not ("text" in names and names & {"id", *AUDIO_KEYS}):
@@ -117,7 +127,9 @@ def _csv_rows(path: Path, needed: set[str] | None = None) -> Iterator[tuple[int,
         for row in rows:
             yield rows.line_num, row
     except csv.Error as error:
-        raise CorpusError(f"{path}, line {rows.line_num} is not CSV: {error}") from error
+        raise CorpusError(
+            f"{path}, line {rows.line_num} is not {'TSV' if tabs else 'CSV'}: {error}"
+        ) from error
 
 
 def _json_rows(path: Path) -> Iterator[tuple[int, Row]]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -11,12 +9,12 @@ from config import CorpusError
 from training.importer_tables import (
     TABLE_SUFFIXES,
     Clip,
+    column_rows,
     find_audio,
     piped_lines,
     read_columns,
     read_lines,
     read_table,
-    read_text,
 )
 
 Importer = Callable[[Path], Iterator[Clip]]
@@ -76,7 +74,7 @@ def read_common_voice(folder: Path) -> Iterator[Clip]:
     """
     audio = find_audio(folder / "clips")
     for table in _common_voice_tables(folder):
-        for number, row in _tab_rows(table):
+        for number, row in column_rows(table, COMMON_VOICE_COLUMNS, tabs=True):
             path, text = row["path"], row["sentence"]
             if not path or text is None:
                 raise CorpusError(
@@ -89,18 +87,6 @@ def read_common_voice(folder: Path) -> Iterator[Clip]:
                 text=text,
                 speaker=row["client_id"] or folder.resolve().name,
             )
-
-
-def _tab_rows(table: Path) -> Iterator[tuple[int, dict[str, str | None]]]:
-    rows = csv.DictReader(io.StringIO(read_text(table)), delimiter="\t", quoting=csv.QUOTE_NONE)
-    try:
-        if not set(rows.fieldnames or ()) >= COMMON_VOICE_COLUMNS:
-            columns = ", ".join(sorted(COMMON_VOICE_COLUMNS))
-            raise CorpusError(f"{table}: got columns {rows.fieldnames}; needed: {columns}")
-        for row in rows:
-            yield rows.line_num, row
-    except csv.Error as error:
-        raise CorpusError(f"{table}, line {rows.line_num}: {error}; needed: TSV") from error
 
 
 def _common_voice_tables(folder: Path) -> list[Path]:

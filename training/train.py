@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -114,16 +115,8 @@ def train(
         for split in (Split.train, Split.validation)
     )
     run = _Run(train_split, validation_split, output, recipe)
-    try:
+    with _data_errors():
         return run.go(Hooks(on_step=on_step, on_epoch=on_epoch, should_stop=should_stop))
-    except (
-        tf.errors.NotFoundError,
-        tf.errors.InvalidArgumentError,
-        tf.errors.PermissionDeniedError,
-    ) as error:
-        if not (reason := _data_trouble(str(error.message))):
-            raise
-        raise CorpusError(f"{reason}; if a clip was moved or changed, prepare it again") from error
 
 
 def is_finished(output: Path, recipe: Recipe) -> bool:
@@ -132,11 +125,22 @@ def is_finished(output: Path, recipe: Recipe) -> bool:
     return state is not None and state.epoch >= recipe.training.epochs
 
 
-def _data_trouble(message: str) -> str:
-    """Return the line of TensorFlow's message that tells of a clip, or nothing if none does."""
+@contextmanager
+def _data_errors() -> Iterator[None]:
+    """Turn what TensorFlow raises for a clip into a `CorpusError`; let all else pass."""
     signs = ("assertion failed", "No such file", "Permission denied")
-    lines = [line.strip() for line in message.splitlines()]
-    return next((line for line in lines if any(sign in line for sign in signs)), "")
+    try:
+        yield
+    except (
+        tf.errors.NotFoundError,
+        tf.errors.InvalidArgumentError,
+        tf.errors.PermissionDeniedError,
+    ) as error:
+        lines = [line.strip() for line in str(error.message).splitlines()]
+        reason = next((line for line in lines if any(sign in line for sign in signs)), None)
+        if reason is None:
+            raise
+        raise CorpusError(f"{reason}; if a clip was moved or changed, prepare it again") from error
 
 
 class _Run:
