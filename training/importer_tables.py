@@ -122,7 +122,7 @@ def column_rows(
         if needed is None and not ("text" in names and names & {"id", *AUDIO_KEYS}):
             raise CorpusError(f"{path}: got columns {rows.fieldnames}; {ROW_NEEDED}")
         if needed is not None and not needed <= names:
-            columns = ",".join(sorted(needed))
+            columns = (", " if tabs else ",").join(sorted(needed))
             raise CorpusError(f"{path}: got columns {rows.fieldnames}; needed: {columns}")
         for row in rows:
             yield rows.line_num, row
