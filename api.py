@@ -17,49 +17,27 @@ from typing import Annotated, Any
 import uvicorn
 from fastapi import APIRouter, Depends, FastAPI, File, HTTPException, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel, ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
 
-from config import AudioConfig, AudioError, ModelUnavailableError, ServerConfig, SpeechToTextError
+from config import (
+    AudioConfig,
+    AudioError,
+    ModelError,
+    ModelUnavailableError,
+    ServerConfig,
+    SpeechToTextError,
+)
 from http_limits import BodyLimit
-from predictor import Predictor
-from quiet_start import start_tensorflow
+from predictor import Predictor, load_predictor
+from settings import read_settings
 from speech.transcript import Transcript
 
 logger = logging.getLogger("stt.api")
 
 MESSAGE = "WAV to Tensor Processor API is running"
 RETRY_AFTER_S = 5
-_DEFAULTS = ServerConfig()
 _LOG_BYTES = 5 * 1024 * 1024
-
-
-class Settings(BaseSettings):
-    """`ServerConfig` as `STT_HOST`, `STT_PORT`, `STT_MODEL` and so on set it."""
-
-    model_config = SettingsConfigDict(env_prefix="STT_", frozen=True)
-
-    host: str = _DEFAULTS.host
-    port: int = _DEFAULTS.port
-    model: Path = _DEFAULTS.model
-    log_folder: Path = _DEFAULTS.log_folder
-    max_upload_bytes: int = _DEFAULTS.max_upload_bytes
-    max_duration_s: float = _DEFAULTS.max_duration_s
-    max_running: int = _DEFAULTS.max_running
-
-
-def read_settings(**given: Any) -> ServerConfig:
-    """Return the settings: `given` before the environment before the defaults.
-
-    Raises:
-        ValueError: a value cannot be read or is out of range; one line says which.
-    """
-    try:
-        return ServerConfig(**Settings(**given).model_dump())
-    except ValidationError as error:
-        wrong = [f"{e['loc'][0]} {e['input']!r}: {e['msg']}" for e in error.errors()]
-        raise ValueError("; ".join(wrong)) from error
 
 
 class UploadAnswer(BaseModel):
@@ -119,8 +97,9 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(logging.INFO)
     try:
-        await run_in_threadpool(_load_once, app)
-    except ModelUnavailableError as error:
+        predictor = await run_in_threadpool(_load_once, app)
+        await run_in_threadpool(predictor.backend.check_ready)
+    except ModelError as error:
         logger.error("%s", error)
     app.state.on_ready()
     yield
@@ -186,6 +165,13 @@ async def audio_specs(request: Request) -> dict[str, Any]:
     }
 
 
+@router.get("/ready/", responses={503: {"model": ErrorAnswer}})
+def ready(predictor: PredictorDep) -> dict[str, str]:
+    """Say whether a model answers now: 200, or 503 with why not."""
+    predictor.backend.check_ready()
+    return {"status": "ready", "model": predictor.pipeline.name}
+
+
 @router.post("/upload/", responses={code: {"model": ErrorAnswer} for code in (400, 413, 503)})
 def upload(
     request: Request,
@@ -245,16 +231,6 @@ def _open_logs(folder: Path) -> list[tuple[str, logging.Handler]]:
     return handlers
 
 
-def load_predictor(config: ServerConfig) -> Predictor:
-    """Load the model that `config` names into this process, and run it once."""
-    start_tensorflow()
-    from serving.local import LocalBackend  # TensorFlow: only a process that needs it pays for it
-
-    predictor = Predictor(LocalBackend(config.model), max_duration_s=config.max_duration_s)
-    predictor.warm_up()
-    return predictor
-
-
 def serve(config: ServerConfig) -> None:
     """Serve until interrupted; warnings and errors also go to the terminal.
 
@@ -278,8 +254,10 @@ def serve(config: ServerConfig) -> None:
 
 
 def _greeting(app: FastAPI) -> str:
-    config, loaded = app.state.config, app.state.predictor is not None
-    what = config.model.name if loaded else "without a model"
+    config, predictor = app.state.config, app.state.predictor
+    what = config.model.name if predictor else "without a model"
+    if predictor and config.remote:
+        what += f" of TensorFlow Serving at {config.remote.address}"
     return f"Serving {what} on http://{config.host}:{config.port}"
 
 

@@ -1,39 +1,21 @@
-"""The `stt` command: prepare, synthesise, train, evaluate, export, transcribe, serve."""
+"""The `stt` command."""
 
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from enum import StrEnum
+from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 from rich.markup import escape
 
-from config import PRESETS, AudioError, CorpusError, ServerConfig
+from cli_training import app, folder_of
+from config import AudioError, CorpusError
 from quiet_start import start_tensorflow
-from terminal import (
-    INTERRUPTED,
-    bar,
-    console,
-    errors,
-    exit_codes,
-    say,
-    stop_signals,
-    training_bar,
-)
+from terminal import bar, errors, exit_codes, say
 from training.manifest import Split
-
-CONTINUES = "interrupted; the same command continues"
-ALPHABET_FILE = "alphabet.txt"
-
-app = typer.Typer(
-    help="Speech to text that you own: train, measure and serve DeepSpeech2.",
-    no_args_is_help=True,
-    pretty_exceptions_enable=False,
-    rich_markup_mode="markdown",
-)
 
 
 class TextFormat(StrEnum):
@@ -43,190 +25,20 @@ class TextFormat(StrEnum):
     json = "json"
 
 
-class PresetName(StrEnum):
-    """Features and network that belong together."""
-
-    small = "small"
-    deepspeech2 = "deepspeech2"
-
-
-class Precision(StrEnum):
-    """How exported weights are kept."""
-
-    float32 = "float32"
-    float16 = "float16"
-
-
-ModelOption = Annotated[
-    Path, typer.Option("--model", "-m", help="Folder of a model.", envvar="STT_MODEL")
+ModelOption = Annotated[Path | None, typer.Option("--model", "-m", help="Folder of a model.")]
+RemoteOption = Annotated[
+    str | None, typer.Option("--tf-serving", help="host:port of a TensorFlow Serving's gRPC.")
 ]
-PresetOption = Annotated[PresetName, typer.Option(help="Features and network.")]
-DEFAULT_MODEL = ServerConfig().model
-
-
-@app.command()
-def prepare(
-    corpora: Annotated[list[Path] | None, typer.Argument(help="Folders or tables.")] = None,
-    output: Annotated[Path, typer.Option(help="Folder of the manifest.")] = Path("Data/prepared"),
-    preset: PresetOption = PresetName.small,
-    alphabet: Annotated[
-        Path | None, typer.Option(help="A symbol a line; English if not given.")
-    ] = None,
-    validation_share: Annotated[float, typer.Option(help="Of texts, by hash.")] = 0.02,
-    test_share: Annotated[float, typer.Option(help="Of texts, by hash.")] = 0.02,
-    download: Annotated[bool, typer.Option(help="Fetch LJSpeech (2.7 GB) to Data/ first.")] = False,
-) -> None:
-    """Import CORPORA into one manifest: convert, check, split and report.
-
-    Example: `stt prepare Data/LJSpeech-1.1 --output Data/ljspeech`
-    """
-    from speech.alphabet import Alphabet
-    from speech.audio import write_atomically
-    from training.corpus import PrepareConfig
-    from training.corpus import prepare as prepare_corpora
-    from training.corpus_report import report_table, write_report
-
-    with exit_codes(interrupted=CONTINUES):
-        folders = list(corpora or [])
-        if download:
-            folders.append(_download_ljspeech())
-        if not folders:
-            raise CorpusError("got no corpus; needed: a folder, a table, or --download")
-        config = PrepareConfig(
-            alphabet=Alphabet.read(alphabet) if alphabet else Alphabet(),
-            features=PRESETS[preset].features,
-            network=PRESETS[preset].network,
-            validation_share=validation_share,
-            test_share=test_share,
-        )
-        with bar("preparing") as progress:
-            prepared = prepare_corpora(folders, output, config, progress)
-        write_atomically(output / ALPHABET_FILE, config.alphabet.to_lines())
-        console.print(report_table(write_report(output, prepared, config.audio)))
-        say(f"{output / 'manifest.jsonl'}: {len(prepared.utterances)} utterances")
-
-
-def _download_ljspeech() -> Path:
-    from training.download import download_ljspeech
-
-    with bar("downloading LJSpeech, then unpacking it", of_bytes=True) as progress:
-        return download_ljspeech(Path("Data"), progress=progress)
-
-
-@app.command()
-def synthesise(
-    corpus: Annotated[Path, typer.Argument(help="A metadata.csv: id|text or id|raw|normalised.")],
-    output: Annotated[Path, typer.Option(help="Folder of the new corpus.")] = Path(
-        "Data/synthetic"
-    ),
-    clips: Annotated[int, typer.Option(min=1, help="How many clips.")] = 6000,
-    seed: Annotated[int, typer.Option(help="Chooses texts, voices, speed and pitch.")] = 0,
-) -> None:
-    """Make speech from transcripts with flite and espeak-ng (Debian packages).
-
-    Example: `stt synthesise Data/LJSpeech-1.1/metadata.csv --clips 6000`
-    """
-    from training.importer_tables import piped_lines
-    from training.synthesis import SynthesisConfig
-    from training.synthesis import synthesise as synthesise_corpus
-
-    with exit_codes(interrupted=CONTINUES):
-        texts = {name: text for _, name, text in piped_lines(corpus)}
-        config = SynthesisConfig(num_clips=clips, seed=seed)
-        with bar("speaking") as progress:
-            made = synthesise_corpus(texts, output, config, progress)
-        say(f"{output}: {made} clips")
-
-
-@app.command()
-def train(
-    manifest: Annotated[Path, typer.Argument(help="What `stt prepare` wrote.")],
-    output: Annotated[Path, typer.Option(help="Folder of the model; continues what is there.")],
-    preset: PresetOption = PresetName.small,
-    epochs: Annotated[int | None, typer.Option(min=1)] = None,
-    learning_rate: Annotated[float | None, typer.Option(help="The peak.")] = None,
-    batch_seconds: Annotated[
-        float | None, typer.Option(help="Audio a batch, padding in it.")
-    ] = None,
-    seed: Annotated[int | None, typer.Option()] = None,
-    repeat: Annotated[
-        list[str] | None, typer.Option(help="`corpus=N`: its clips N times an epoch.")
-    ] = None,
-    alphabet: Annotated[
-        Path | None, typer.Option(help="If not the one that prepare wrote beside MANIFEST.")
-    ] = None,
-) -> None:
-    """Train on MANIFEST; run the same line again to continue after any stop.
-
-    Example: `stt train Data/ljspeech --output Models/mine --epochs 50`
-    """
-    with exit_codes(interrupted=CONTINUES):
-        start_tensorflow()
-        from training.manifest import read_manifest
-        from training.train import is_finished
-        from training.train import train as run_training
-
-        given: dict[str, Any] = {
-            "epochs": epochs,
-            "learning_rate": learning_rate,
-            "batch_seconds": batch_seconds,
-            "seed": seed,
-            "repeat": _parse_repeat(repeat) if repeat else None,
-        }
-        settings = {key: value for key, value in given.items() if value is not None}
-        recipe = _recipe(preset, alphabet, manifest, settings)
-        with training_bar() as (on_step, on_epoch), stop_signals() as should_stop:
-            best = run_training(
-                read_manifest(manifest),
-                output,
-                recipe,
-                on_step=on_step,
-                on_epoch=on_epoch,
-                on_note=say,
-                should_stop=should_stop,
-            )
-        if not is_finished(output, recipe):
-            errors.print("stopped and saved; the same command continues")
-            raise typer.Exit(INTERRUPTED)
-        say(f"{best}: next, `stt export {output}`")
-
-
-def _recipe(
-    preset: PresetName, alphabet: Path | None, manifest: Path, settings: dict[str, Any]
-) -> Any:
-    from config import AudioConfig
-    from speech.alphabet import Alphabet
-    from training.train import Recipe
-
-    chosen = PRESETS[preset]
-    lowest = chosen.training.final_learning_rate
-    peak = settings.get("learning_rate", chosen.training.learning_rate)
-    settings = {**settings, "final_learning_rate": min(lowest, peak)}
-    prepared = _folder(manifest) / ALPHABET_FILE
-    file = alphabet or (prepared if prepared.exists() else None)
-    return Recipe(
-        audio=AudioConfig(),
-        features=chosen.features,
-        network=chosen.network,
-        alphabet=Alphabet.read(file) if file else Alphabet(),
-        training=replace(chosen.training, **settings),
-    )
-
-
-def _parse_repeat(values: list[str]) -> tuple[tuple[str, int], ...]:
-    pairs = [value.rpartition("=") for value in values]
-    if not all(name and count.isdecimal() for name, _, count in pairs):
-        raise ValueError(f"--repeat got {values}; needed: corpus=N")
-    return tuple((name, int(count)) for name, _, count in pairs)
 
 
 @app.command()
 def evaluate(
     manifest: Annotated[Path, typer.Argument(help="What `stt prepare` wrote.")],
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = None,
     split: Annotated[Split, typer.Option()] = Split.test,
     corpus: Annotated[str | None, typer.Option(help="Only this corpus of the manifest.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the report.")] = None,
+    tf_serving: RemoteOption = None,
 ) -> None:
     """Measure MODEL on a split: word and character error rates, the worst clips, the speed.
 
@@ -242,46 +54,21 @@ def evaluate(
         ]
         if not utterances:
             raise CorpusError(f"{manifest} has no {split} utterance of {corpus or 'any corpus'}")
-        predictor = load_predictor(model)
+        predictor = _load_predictor(model=model, tf_serving=tf_serving, max_duration_s=inf)
         with bar("evaluating") as progress:
             evaluation = run_evaluation(predictor, utterances, progress)
         say(to_markdown(evaluation))
         parts = ["evaluation", evaluation.model, split, *([corpus] if corpus else [])]
-        for path in write_evaluation(output or _folder(manifest), "-".join(parts), evaluation):
+        for path in write_evaluation(output or folder_of(manifest), "-".join(parts), evaluation):
             errors.print(f"wrote {escape(str(path))}", soft_wrap=True)
-
-
-def _folder(manifest: Path) -> Path:
-    """Return the folder that a manifest argument names."""
-    return manifest if manifest.is_dir() else manifest.parent
-
-
-@app.command()
-def export(
-    model: Annotated[Path, typer.Argument(help="Folder that `stt train` wrote.")],
-    precision: Annotated[
-        Precision, typer.Option(help="float16 halves the files.")
-    ] = Precision.float32,
-    to: Annotated[
-        Path | None, typer.Option(help="Write into this folder, with all that a model needs.")
-    ] = None,
-) -> None:
-    """Write the next SavedModel version of MODEL, for `stt serve` and TensorFlow Serving.
-
-    Example: `stt export Models/mine`
-    """
-    with exit_codes(), errors.status("exporting"):
-        start_tensorflow()
-        from training.export import export as export_model
-
-        print(export_model(model, precision=precision.value, to=to))
 
 
 @app.command()
 def transcribe(
     audio: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for stdin.")],
-    model: ModelOption = DEFAULT_MODEL,
+    model: ModelOption = None,
     output_format: Annotated[TextFormat, typer.Option("--format", "-f")] = TextFormat.text,
+    tf_serving: RemoteOption = None,
 ) -> None:
     """Print the text of any audio that libsndfile opens; several files in batches.
 
@@ -294,7 +81,7 @@ def transcribe(
     failed = 0
     with exit_codes():
         sources = [source for name in audio for source in find_sources(name)]
-        predictor = load_predictor(model)
+        predictor = _load_predictor(model=model, tf_serving=tf_serving, max_duration_s=inf)
         with bar("transcribing") as progress:
             results = transcribe_files(predictor, sources)
             for done, (name, result) in enumerate(results, start=1):
@@ -313,9 +100,10 @@ def transcribe(
 
 @app.command()
 def serve(
-    model: Annotated[Path | None, typer.Option("--model", "-m", help="Folder of a model.")] = None,
+    model: ModelOption = None,
     host: Annotated[str | None, typer.Option()] = None,
     port: Annotated[int | None, typer.Option()] = None,
+    tf_serving: RemoteOption = None,
 ) -> None:
     """Serve MODEL over HTTP; settings not given come from STT_… variables.
 
@@ -323,20 +111,44 @@ def serve(
     `curl -F file=@Data/samples/sample.wav 127.0.0.1:8000/upload/`
     """
     import api
+    from settings import read_settings
 
-    given: dict[str, Any] = {"model": model, "host": host, "port": port}
+    given = _given(model=model, host=host, port=port, tf_serving=tf_serving)
     with exit_codes():
-        api.serve(api.read_settings(**{k: v for k, v in given.items() if v is not None}))
+        api.serve(read_settings(**given))
 
 
-def load_predictor(model: Path) -> Any:
-    """Load the SavedModel of the folder `model`."""
-    with errors.status("loading the model"):
+@app.command(
+    "model-server",
+    add_help_option=False,
+    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+)
+def model_server(context: typer.Context) -> None:
+    """Serve SavedModels as TensorFlow Serving does, for development and tests.
+
+    Example: `stt model-server --model_base_path=Models/mine/saved_model --model_name=mine`
+    """
+    from server_flags import parse_server_flags
+
+    with exit_codes():
+        config = parse_server_flags(context.args, program="stt model-server")
         start_tensorflow()
-        from predictor import Predictor
-        from serving.local import LocalBackend
+        from serving.model_server import serve as serve_models
 
-        return Predictor(LocalBackend(model))
+        serve_models(config, say=say)
+
+
+def _load_predictor(**given: Any) -> Any:
+    """Load the model that the options and `STT_…` variables name."""
+    from predictor import load_predictor
+    from settings import read_settings
+
+    with errors.status("loading the model"):
+        return load_predictor(read_settings(**_given(**given)))
+
+
+def _given(**options: Any) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if value is not None}
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict, dataclass, field, fields
 from math import inf
 from pathlib import Path
@@ -212,10 +213,52 @@ PRESETS = {
 
 
 @dataclass(frozen=True, kw_only=True)
+class RemoteConfig:
+    """A model behind TensorFlow Serving's gRPC port.
+
+    Args:
+        address: `host:port`, or whatever else gRPC resolves.
+        model: its name there; that of `pipeline.json` if None.
+        version: ask for this version; the newest if neither this nor `label` is given.
+        label: ask for the version that has this label there, as `stable`.
+        deadline_s: longest wait for an answer, retries in it.
+        tls: encrypt, and check the server's certificate.
+        ca_file: PEM file of whom to trust for `tls`; the system's authorities if None.
+        token: sent as `authorization: Bearer …`; only over `tls`.
+        max_message_bytes: of a request or an answer; a minute of audio takes 5.3 MB.
+    """
+
+    address: str
+    model: str | None = None
+    version: int | None = None
+    label: str | None = None
+    deadline_s: float = 30.0
+    tls: bool = False
+    ca_file: Path | None = None
+    token: str | None = field(default=None, repr=False)
+    max_message_bytes: int = 64 * 1024 * 1024
+
+    def __post_init__(self) -> None:
+        _check(bool(self.address.strip()), "address is empty; needed: host:port")
+        _check(
+            self.version is None or self.label is None,
+            f"got version {self.version} and label {self.label}; needed: one of them at most",
+        )
+        _check(0 < self.deadline_s < inf, f"deadline_s {self.deadline_s} is not positive")
+        _check(self.ca_file is None or self.tls, "got a ca_file without tls")
+        _check(self.token is None or self.tls, "got a token without tls, readable by anyone")
+        _check(
+            self.max_message_bytes >= 1024**2,
+            f"max_message_bytes {self.max_message_bytes} is under 1 MiB",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """The HTTP service; `api.py` reads these from `STT_…` variables.
 
-    At most `max_running` uploads are computed at a time; the others wait.
+    At most `max_running` uploads are computed at a time; the others wait. With a `remote` model,
+    of `model` only `pipeline.json` is read.
     """
 
     host: str = "127.0.0.1"
@@ -225,12 +268,37 @@ class ServerConfig:
     max_upload_bytes: int = 16 * 1024 * 1024
     max_duration_s: float = 120.0
     max_running: int = 2
+    remote: RemoteConfig | None = None
 
     def __post_init__(self) -> None:
         _check(0 <= self.port <= 65_535, f"port {self.port} is not in 0 to 65535")
         _check(self.max_upload_bytes >= 1, f"max_upload_bytes {self.max_upload_bytes} is under 1")
         _check(self.max_duration_s > 0, f"max_duration_s {self.max_duration_s} is not positive")
         _check(self.max_running >= 1, f"max_running {self.max_running} is under 1")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelServerConfig:
+    """The stand-in for TensorFlow Serving; the names are those of the server's own flags."""
+
+    port: int = 8500
+    rest_api_port: int = 8501
+    model_name: str = ServerConfig.model.name
+    model_base_path: Path = ServerConfig.model / "saved_model"
+    model_config_file: Path | None = None
+    model_config_file_poll_wait_seconds: float = 0.0
+    file_system_poll_wait_seconds: float = 1.0
+    enable_batching: bool = False
+    batching_parameters_file: Path | None = None
+    allow_version_labels_for_unavailable_models: bool = False
+    grpc_max_threads: int = 4 * (os.cpu_count() or 1)
+
+    def __post_init__(self) -> None:
+        _check(1 <= self.port <= 65_535, f"--port {self.port} is not in 1 to 65535")
+        rest = self.rest_api_port
+        _check(0 <= rest <= 65_535, f"--rest_api_port {rest} is not in 0 to 65535")
+        _check(rest != self.port, f"--rest_api_port {rest} cannot be same as --port")
+        _check(self.grpc_max_threads >= 1, f"--grpc_max_threads {self.grpc_max_threads} is under 1")
 
 
 def to_json(config: Any) -> dict[str, Any]:

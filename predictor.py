@@ -9,7 +9,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from config import AudioConfig
+from config import AudioConfig, ServerConfig
+from quiet_start import start_tensorflow
 from serving.backend import Backend
 from speech.audio import Waveform, decode_native
 from speech.decoding import greedy_confidence, greedy_decode
@@ -93,3 +94,24 @@ class Predictor:
             duration_s=round(num_samples / self.audio.sample_rate_hz, 3),
             model=self.pipeline.name,
         )
+
+
+def load_predictor(config: ServerConfig) -> Predictor:
+    """Return a predictor of the model that `config` names: in this process, or a remote one.
+
+    Only a model in this process needs TensorFlow, and is run once. A remote one is not called yet.
+
+    Raises:
+        ModelError: no model there, or a broken one.
+    """
+    if config.remote:
+        from serving.remote import RemoteBackend
+
+        backend = RemoteBackend(config.model, config.remote)
+        return Predictor(backend, max_duration_s=config.max_duration_s)
+    start_tensorflow()
+    from serving.local import LocalBackend
+
+    predictor = Predictor(LocalBackend(config.model), max_duration_s=config.max_duration_s)
+    predictor.warm_up()
+    return predictor

@@ -24,3 +24,27 @@ class Backend(Protocol):
         Raises:
             ModelUnavailableError: no model answers at present.
         """
+
+    def check_ready(self) -> None:
+        """Return if the model can answer now.
+
+        Raises:
+            ModelUnavailableError: it cannot; the message says why.
+            ModelError: it never will with these settings.
+        """
+
+
+def pad_batch(waveforms: list[Waveform]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
+    """Return the inputs of `serving_default` for clips of several lengths.
+
+    Args:
+        waveforms: each float32 `[samples]`, at least one of them.
+
+    Returns:
+        float32 `[batch, longest]`, zero-padded, and int32 `[batch]`: the lengths.
+    """
+    num_samples = np.array([len(waveform) for waveform in waveforms], np.int32)
+    batch = np.zeros((len(waveforms), max(1, num_samples.max())), np.float32)
+    for row, waveform in zip(batch, waveforms, strict=True):
+        row[: len(waveform)] = waveform
+    return batch, num_samples

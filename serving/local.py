@@ -9,6 +9,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from config import ModelError
+from serving.backend import pad_batch
 from speech.audio import Waveform
 from speech.pipeline import Pipeline, read_pipeline
 
@@ -35,12 +36,12 @@ class LocalBackend:
         """What the model was trained with."""
         return self._pipeline
 
+    def check_ready(self) -> None:
+        """Return at once: what is loaded answers."""
+
     def log_probs(self, waveforms: list[Waveform]) -> list[NDArray[np.float32]]:
         """Run the clips as one zero-padded batch; see `Backend.log_probs`."""
-        num_samples = np.array([len(waveform) for waveform in waveforms], np.int32)
-        batch = np.zeros((len(waveforms), max(1, num_samples.max())), np.float32)
-        for row, waveform in zip(batch, waveforms, strict=True):
-            row[: len(waveform)] = waveform
+        batch, num_samples = pad_batch(waveforms)
         outputs = self._signature(waveform=tf.constant(batch), num_samples=tf.constant(num_samples))
         log_probs, num_frames = outputs["log_probs"].numpy(), outputs["num_frames"].numpy()
         return [clip[:count] for clip, count in zip(log_probs, num_frames, strict=True)]

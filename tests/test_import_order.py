@@ -9,10 +9,13 @@ ROOT = Path(__file__).parents[1]
 OURS = {
     "api",
     "cli",
+    "cli_training",
     "config",
     "http_limits",
     "predictor",
     "quiet_start",
+    "server_flags",
+    "settings",
     "terminal",
     "transcription",
 } | {
@@ -24,14 +27,17 @@ MAY_IMPORT = {
     "config": set(),
     "speech": {"config"},
     "serving": {"config", "speech"},
-    "predictor": {"config", "speech", "serving"},
+    "predictor": {"config", "speech", "serving", "quiet_start"},
+    "settings": {"config"},
+    "server_flags": {"config"},
     "transcription": {"config", "speech", "predictor"},
     "training": {"config", "speech"},
     "training.evaluate": {"config", "speech", "predictor"},
     "http_limits": set(),
     "quiet_start": set(),
     "terminal": {"config"},
-    "api": {"config", "speech", "serving", "predictor", "http_limits", "quiet_start"},
+    "api": {"config", "speech", "predictor", "http_limits", "settings"},
+    "cli_training": {"config", "quiet_start", "speech", "terminal", "training"},
     "cli": OURS - {"cli"},
 }
 SOURCES = [

@@ -1,0 +1,223 @@
+"""The commands of `stt` that make a model: prepare, synthesise, train, export."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from config import PRESETS, CorpusError
+from quiet_start import start_tensorflow
+from terminal import INTERRUPTED, bar, console, errors, exit_codes, say, stop_signals, training_bar
+
+CONTINUES = "interrupted; the same command continues"
+ALPHABET_FILE = "alphabet.txt"
+
+app = typer.Typer(
+    help="Speech to text that you own: train, measure and serve DeepSpeech2.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+class PresetName(StrEnum):
+    """Features and network that belong together."""
+
+    small = "small"
+    deepspeech2 = "deepspeech2"
+
+
+class Precision(StrEnum):
+    """How exported weights are kept."""
+
+    float32 = "float32"
+    float16 = "float16"
+
+
+PresetOption = Annotated[PresetName, typer.Option(help="Features and network.")]
+
+
+@app.command()
+def prepare(
+    corpora: Annotated[list[Path] | None, typer.Argument(help="Folders or tables.")] = None,
+    output: Annotated[Path, typer.Option(help="Folder of the manifest.")] = Path("Data/prepared"),
+    preset: PresetOption = PresetName.small,
+    alphabet: Annotated[
+        Path | None, typer.Option(help="A symbol a line; English if not given.")
+    ] = None,
+    validation_share: Annotated[float, typer.Option(help="Of texts, by hash.")] = 0.02,
+    test_share: Annotated[float, typer.Option(help="Of texts, by hash.")] = 0.02,
+    download: Annotated[bool, typer.Option(help="Fetch LJSpeech (2.7 GB) to Data/ first.")] = False,
+) -> None:
+    """Import CORPORA into one manifest: convert, check, split and report.
+
+    Example: `stt prepare Data/LJSpeech-1.1 --output Data/ljspeech`
+    """
+    from speech.alphabet import Alphabet
+    from speech.audio import write_atomically
+    from training.corpus import PrepareConfig
+    from training.corpus import prepare as prepare_corpora
+    from training.corpus_report import report_table, write_report
+
+    with exit_codes(interrupted=CONTINUES):
+        folders = list(corpora or [])
+        if download:
+            folders.append(_download_ljspeech())
+        if not folders:
+            raise CorpusError("got no corpus; needed: a folder, a table, or --download")
+        config = PrepareConfig(
+            alphabet=Alphabet.read(alphabet) if alphabet else Alphabet(),
+            features=PRESETS[preset].features,
+            network=PRESETS[preset].network,
+            validation_share=validation_share,
+            test_share=test_share,
+        )
+        with bar("preparing") as progress:
+            prepared = prepare_corpora(folders, output, config, progress)
+        write_atomically(output / ALPHABET_FILE, config.alphabet.to_lines())
+        console.print(report_table(write_report(output, prepared, config.audio)))
+        say(f"{output / 'manifest.jsonl'}: {len(prepared.utterances)} utterances")
+
+
+def _download_ljspeech() -> Path:
+    from training.download import download_ljspeech
+
+    with bar("downloading LJSpeech, then unpacking it", of_bytes=True) as progress:
+        return download_ljspeech(Path("Data"), progress=progress)
+
+
+@app.command()
+def synthesise(
+    corpus: Annotated[Path, typer.Argument(help="A metadata.csv: id|text or id|raw|normalised.")],
+    output: Annotated[Path, typer.Option(help="Folder of the new corpus.")] = Path(
+        "Data/synthetic"
+    ),
+    clips: Annotated[int, typer.Option(min=1, help="How many clips.")] = 6000,
+    seed: Annotated[int, typer.Option(help="Chooses texts, voices, speed and pitch.")] = 0,
+) -> None:
+    """Make speech from transcripts with flite and espeak-ng (Debian packages).
+
+    Example: `stt synthesise Data/LJSpeech-1.1/metadata.csv --clips 6000`
+    """
+    from training.importer_tables import piped_lines
+    from training.synthesis import SynthesisConfig
+    from training.synthesis import synthesise as synthesise_corpus
+
+    with exit_codes(interrupted=CONTINUES):
+        texts = {name: text for _, name, text in piped_lines(corpus)}
+        config = SynthesisConfig(num_clips=clips, seed=seed)
+        with bar("speaking") as progress:
+            made = synthesise_corpus(texts, output, config, progress)
+        say(f"{output}: {made} clips")
+
+
+@app.command()
+def train(
+    manifest: Annotated[Path, typer.Argument(help="What `stt prepare` wrote.")],
+    output: Annotated[Path, typer.Option(help="Folder of the model; continues what is there.")],
+    preset: PresetOption = PresetName.small,
+    epochs: Annotated[int | None, typer.Option(min=1)] = None,
+    learning_rate: Annotated[float | None, typer.Option(help="The peak.")] = None,
+    batch_seconds: Annotated[
+        float | None, typer.Option(help="Audio a batch, padding in it.")
+    ] = None,
+    seed: Annotated[int | None, typer.Option()] = None,
+    repeat: Annotated[
+        list[str] | None, typer.Option(help="`corpus=N`: its clips N times an epoch.")
+    ] = None,
+    alphabet: Annotated[
+        Path | None, typer.Option(help="If not the one that prepare wrote beside MANIFEST.")
+    ] = None,
+) -> None:
+    """Train on MANIFEST; run the same line again to continue after any stop.
+
+    Example: `stt train Data/ljspeech --output Models/mine --epochs 50`
+    """
+    with exit_codes(interrupted=CONTINUES):
+        start_tensorflow()
+        from training.manifest import read_manifest
+        from training.train import is_finished
+        from training.train import train as run_training
+
+        given: dict[str, Any] = {
+            "epochs": epochs,
+            "learning_rate": learning_rate,
+            "batch_seconds": batch_seconds,
+            "seed": seed,
+            "repeat": _parse_repeat(repeat) if repeat else None,
+        }
+        settings = {key: value for key, value in given.items() if value is not None}
+        recipe = _recipe(preset, alphabet, manifest, settings)
+        with training_bar() as (on_step, on_epoch), stop_signals() as should_stop:
+            best = run_training(
+                read_manifest(manifest),
+                output,
+                recipe,
+                on_step=on_step,
+                on_epoch=on_epoch,
+                on_note=say,
+                should_stop=should_stop,
+            )
+        if not is_finished(output, recipe):
+            errors.print("stopped and saved; the same command continues")
+            raise typer.Exit(INTERRUPTED)
+        say(f"{best}: next, `stt export {output}`")
+
+
+def _recipe(
+    preset: PresetName, alphabet: Path | None, manifest: Path, settings: dict[str, Any]
+) -> Any:
+    from config import AudioConfig
+    from speech.alphabet import Alphabet
+    from training.train import Recipe
+
+    chosen = PRESETS[preset]
+    lowest = chosen.training.final_learning_rate
+    peak = settings.get("learning_rate", chosen.training.learning_rate)
+    settings = {**settings, "final_learning_rate": min(lowest, peak)}
+    prepared = folder_of(manifest) / ALPHABET_FILE
+    file = alphabet or (prepared if prepared.exists() else None)
+    return Recipe(
+        audio=AudioConfig(),
+        features=chosen.features,
+        network=chosen.network,
+        alphabet=Alphabet.read(file) if file else Alphabet(),
+        training=replace(chosen.training, **settings),
+    )
+
+
+def _parse_repeat(values: list[str]) -> tuple[tuple[str, int], ...]:
+    pairs = [value.rpartition("=") for value in values]
+    if not all(name and count.isdecimal() for name, _, count in pairs):
+        raise ValueError(f"--repeat got {values}; needed: corpus=N")
+    return tuple((name, int(count)) for name, _, count in pairs)
+
+
+@app.command()
+def export(
+    model: Annotated[Path, typer.Argument(help="Folder that `stt train` wrote.")],
+    precision: Annotated[
+        Precision, typer.Option(help="float16 halves the files.")
+    ] = Precision.float32,
+    to: Annotated[
+        Path | None, typer.Option(help="Write into this folder, with all that a model needs.")
+    ] = None,
+) -> None:
+    """Write the next SavedModel version of MODEL, for `stt serve` and TensorFlow Serving.
+
+    Example: `stt export Models/mine`
+    """
+    with exit_codes(), errors.status("exporting"):
+        start_tensorflow()
+        from training.export import export as export_model
+
+        print(export_model(model, precision=precision.value, to=to))
+
+
+def folder_of(manifest: Path) -> Path:
+    """Return the folder that a manifest argument names."""
+    return manifest if manifest.is_dir() else manifest.parent

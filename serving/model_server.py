@@ -1,0 +1,78 @@
+"""A small stand-in for TensorFlow Serving's model server, for development and tests."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
+
+import uvicorn
+from grpc import StatusCode
+
+from config import ModelServerConfig
+from serving.config_files import read_batching_parameters, read_models
+from serving.stand_in.batching import Batcher
+from serving.stand_in.interfaces import build_grpc_server, build_rest_app
+from serving.stand_in.manager import ModelManager, every
+from serving.stand_in.servable import RefusedError, Servable
+
+HOST = "127.0.0.1"
+NOTICE = "A stand-in for TensorFlow Serving, for development and tests; deploy the real server."
+
+
+@contextmanager
+def running_manager(config: ModelServerConfig) -> Iterator[ModelManager]:
+    """Load the models of `config` and follow their folders meanwhile.
+
+    Raises:
+        ValueError: a file is not what it must be, or a label names a version that is not there.
+    """
+    parameters = read_batching_parameters(config.batching_parameters_file)
+    batching = Batcher(parameters) if config.enable_batching else None
+    manager = ModelManager(
+        partial(Servable, batching=batching),
+        early_labels=config.allow_version_labels_for_unavailable_models,
+    )
+    try:
+        manager.reload(read_models(config))
+    except RefusedError as refused:
+        if refused.code != StatusCode.UNKNOWN:  # a missing version may come later
+            raise ValueError(f"Failed to start server. Error: {refused}") from refused
+    stopped = threading.Event()
+    every(config.file_system_poll_wait_seconds, manager.poll, stopped)
+    if config.model_config_file:
+        seconds = config.model_config_file_poll_wait_seconds
+        every(seconds, lambda: manager.reload(read_models(config)), stopped)
+    try:
+        yield manager
+    finally:
+        stopped.set()
+
+
+def serve(config: ModelServerConfig, *, say: Callable[[str], None] = print) -> None:
+    """Serve until interrupted.
+
+    Raises:
+        OSError: a port is taken.
+    """
+    logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
+    logging.getLogger("stt.model_server").setLevel(logging.INFO)
+    logging.getLogger("tensorflow").setLevel(logging.ERROR)  # the session loader is "deprecated"
+    say(NOTICE)
+    with running_manager(config) as manager:
+        server = build_grpc_server(manager, max_threads=config.grpc_max_threads)
+        try:
+            server.add_insecure_port(f"{HOST}:{config.port}")
+        except RuntimeError as error:
+            raise OSError(f"port {config.port} cannot be used: {error}") from error
+        server.start()
+        say(f"gRPC on {HOST}:{config.port}")
+        if config.rest_api_port:
+            say(f"REST on http://{HOST}:{config.rest_api_port}/v1/models/")
+            app = build_rest_app(manager)
+            uvicorn.run(app, host=HOST, port=config.rest_api_port, log_level="warning")
+        else:
+            server.wait_for_termination()
+        server.stop(grace=5).wait()

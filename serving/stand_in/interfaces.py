@@ -1,0 +1,152 @@
+"""gRPC and REST, over a `ModelManager`."""
+
+from __future__ import annotations
+
+import json
+import re
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from typing import Any
+from urllib.parse import unquote
+
+import grpc
+from google.protobuf import json_format
+from starlette.applications import Starlette
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import Response
+from tensorflow_serving.apis import get_model_metadata_pb2 as metadata_pb2
+from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusRequest
+from tensorflow_serving.apis.model_management_pb2 import ReloadConfigRequest, ReloadConfigResponse
+from tensorflow_serving.apis.predict_pb2 import PredictRequest
+
+from serving.stand_in.json_tensors import parse_body, read_inputs, to_json
+from serving.stand_in.manager import ModelManager
+from serving.stand_in.servable import RefusedError, check
+
+_PATH = r"(?i)/v1/models%s(?:/versions/(\d+)|/labels/([^/:]+))?%s"
+_PATHS = {
+    "POST": re.compile(_PATH % ("/([^/:]+)", ":(classify|regress|predict)")),
+    "GET": re.compile(_PATH % ("(?:/([^/:]+))?", "(?:/(metadata))?")),
+}
+_HTTP = {"NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429, "UNIMPLEMENTED": 501, "UNAVAILABLE": 503}
+_HTTP |= dict.fromkeys(["INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE"], 400)
+
+
+def _spec(request: Any) -> Any:
+    check(request.HasField("model_spec"), "Missing ModelSpec")
+    return request.model_spec
+
+
+def _predict(manager: ModelManager, request: Any) -> Any:
+    return manager.servable(_spec(request)).predict(request)
+
+
+def _status(manager: ModelManager, request: Any) -> Any:
+    return manager.status(_spec(request))
+
+
+def _metadata(manager: ModelManager, request: Any) -> Any:
+    spec, message = (
+        _spec(request),
+        "GetModelMetadataRequest must specify at least one metadata_field",
+    )
+    check(request.metadata_field, message)
+    for name in request.metadata_field:
+        check(name == "signature_def", f"Metadata field {name} is not supported")
+    servable, response = manager.servable(spec), metadata_pb2.GetModelMetadataResponse()
+    response.model_spec.name, response.model_spec.version.value = spec.name, servable.version
+    signatures = metadata_pb2.SignatureDefMap(signature_def=servable.signatures)
+    response.metadata["signature_def"].Pack(signatures)
+    return response
+
+
+def _reload(manager: ModelManager, request: Any) -> Any:
+    message = "ServerModelConfig type not supported by HandleReloadConfigRequest."
+    message += " Only ModelConfigList is currently supported"
+    check(request.config.HasField("model_config_list"), message)
+    manager.reload(request.config)
+    return ReloadConfigResponse()
+
+
+_METHODS = (
+    ("PredictionService/Predict", _predict, PredictRequest),
+    ("PredictionService/GetModelMetadata", _metadata, metadata_pb2.GetModelMetadataRequest),
+    ("ModelService/GetModelStatus", _status, GetModelStatusRequest),
+    ("ModelService/HandleReloadConfigRequest", _reload, ReloadConfigRequest),
+)
+
+
+def build_grpc_server(manager: ModelManager, *, max_threads: int) -> grpc.Server:
+    """Return a server with both services and no port yet; a taken port is an error, not shared."""
+
+    def answer(method: Any, request: Any, context: Any) -> Any:
+        try:
+            return method(manager, request).SerializeToString()
+        except RefusedError as refused:
+            context.abort(refused.code, str(refused))
+
+    sizes = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+    options = [*sizes, ("grpc.so_reuseport", 0)]
+    server = grpc.server(ThreadPoolExecutor(max_threads), options=options)
+    for path, method, kind in _METHODS:
+        handler = grpc.unary_unary_rpc_method_handler(partial(answer, method), kind.FromString)
+        service, name = f"tensorflow.serving.{path}".split("/")
+        generic = grpc.method_handlers_generic_handler(service, {name: handler})
+        server.add_generic_rpc_handlers((generic,))
+    return server
+
+
+def build_rest_app(manager: ModelManager) -> Starlette:
+    """Return the application; it answers every path under `/v1/`."""
+
+    async def answer(request: Request) -> Response:
+        path, body = request.scope["raw_path"].decode("latin-1"), await request.body()
+        if not path.lower().startswith("/v1/"):
+            return Response(status_code=404)
+        try:
+            status = 200
+            content = await run_in_threadpool(_handle, manager, request.method, path, body)
+        except RefusedError as refused:
+            status, content = _HTTP.get(refused.code.name, 500), {"error": str(refused)}
+        return Response(json.dumps(content, indent=1), status, media_type="application/json")
+
+    app = Starlette()
+    app.add_route("/{path:path}", answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])
+    return app
+
+
+def _handle(manager: ModelManager, method: str, path: str, body: bytes) -> Any:
+    match = _PATHS[method].fullmatch(path) if method in _PATHS else None
+    if match is None:
+        raise RefusedError(f"Malformed request: {method} {path}")
+    name, version, label, what = match.groups(default="")
+    check(name, "Missing model name in request.")
+    spec: dict[str, Any] = {"name": unquote(name), "version_label": unquote(label) or None}
+    spec |= {"version": {"value": int(version)}} if version else {}
+    if method == "POST":
+        check(what.lower() == "predict", f"no {what} here", grpc.StatusCode.UNIMPLEMENTED)
+        return _predict_json(manager, PredictRequest(model_spec=spec), parse_body(body))
+    if not what:
+        return _to_dict(_status(manager, GetModelStatusRequest(model_spec=spec)))
+    request = metadata_pb2.GetModelMetadataRequest(
+        model_spec=spec, metadata_field=["signature_def"]
+    )
+    content = _to_dict(_metadata(manager, request))
+    del content["metadata"]["signature_def"]["@type"]
+    return content
+
+
+def _predict_json(manager: ModelManager, request: Any, document: dict[str, Any]) -> Any:
+    name = document.get("signature_name") or "serving_default"
+    signatures = manager.servable(request.model_spec).signatures
+    check(name in signatures, f'Serving signature name: "{name}" not found in signature def')
+    request.model_spec.signature_name = name
+    for alias, tensor in read_inputs(document, signatures[name].inputs).items():
+        request.inputs[alias].CopyFrom(tensor)
+    return to_json(_predict(manager, request), rows="instances" in document)
+
+
+def _to_dict(message: Any) -> dict[str, Any]:
+    options = {"always_print_fields_with_no_presence": True, "preserving_proto_field_name": True}
+    return json_format.MessageToDict(message, **options)

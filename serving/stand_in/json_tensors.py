@@ -1,0 +1,115 @@
+"""JSON bodies to predict requests, and responses to JSON, by the server's rules and words."""
+
+from __future__ import annotations
+
+import base64
+import json
+from typing import Any
+
+import numpy as np
+
+from serving.stand_in.servable import RefusedError, check
+from serving.tensors import dtype_name, to_array, to_proto
+
+_KINDS: dict[str, Any] = {
+    "float": (int, float),
+    "int32": int,
+    "int64": int,
+    "string": (str, dict),
+    "bool": bool,
+}
+_NAMES = {"NoneType": "Null", "str": "String", "list": "Array", "dict": "Object", "bool": "Bool"}
+
+
+def _show(value: Any) -> str:
+    return f"JSON Value: {json.dumps(value, indent=4, ensure_ascii=False)}"
+
+
+def parse_body(body: bytes) -> dict[str, Any]:
+    """Return the object that a predict request's body holds."""
+    check(body, "JSON Parse error: The document is empty")
+    try:
+        document = json.loads(body)
+    except (ValueError, RecursionError) as error:
+        position = getattr(error, "pos", 0)
+        raise RefusedError(f"JSON Parse error: {error} at offset: {position}") from error
+    check(isinstance(document, dict), f"{_show(document)} Is not object")
+    message = "not formatted correctly. 'signature_name' key must be a string value."
+    check(isinstance(document.get("signature_name", ""), str), f"{_show(document)} {message}")
+    return document
+
+
+def read_inputs(document: dict[str, Any], infos: Any) -> dict[str, Any]:
+    """Return a `TensorProto` an input, from rows (`instances`) or columns (`inputs`)."""
+    message = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+    check(not {"instances", "inputs"} <= document.keys(), f"{_show(document)} {message}")
+    rows: Any = document.get("instances")
+    values: Any = document.get("inputs")
+    check(not {"instances", "inputs"}.isdisjoint(document), "Missing 'inputs' or 'instances' key")
+    if "instances" in document:
+        message = f"{_show(document)} Excepting 'instances' to be an list/array"
+        check(isinstance(rows, list), message)
+        check(rows, f"{_show(document)} No values in 'instances' array")
+        values = _to_columns(rows, infos) if _is_named(rows[0]) else rows
+    if not _is_named(values):
+        plain = "inputs is a plain value/list" if rows is None else "instances is a plain list"
+        message = f"{plain}, but expecting list of objects as multiple input tensors required"
+        check(len(infos) == 1, f"{message} as per tensorinfo_map")
+        values = dict.fromkeys(infos, values)
+    for name in sorted(infos):
+        check(name in values, f"Missing named input: {name} in 'inputs' object.")
+    return {name: _to_tensor(values[name], dtype_name(infos[name].dtype)) for name in infos}
+
+
+def _is_named(value: Any) -> bool:
+    return isinstance(value, dict) and [*value] != ["b64"]
+
+
+def _to_columns(rows: list[Any], infos: Any) -> dict[str, list[Any]]:
+    for i, row in enumerate(rows):
+        check(_is_named(row), f"Expecting object but got list at item {i} of input list")
+        message = f"Failed to process element: {i} of 'instances' list. JSON object: "
+        message += f"{json.dumps(row, indent=4)} keys must be equal to: {','.join(sorted(infos))}"
+        check(row.keys() == infos.keys(), message)
+    return {name: [row[name] for row in rows] for name in infos}
+
+
+def _to_tensor(value: Any, name: str) -> Any:
+    try:
+        boxed = np.array(value, dtype=object)
+        values = [_to_leaf(leaf, name) for leaf in boxed.ravel().tolist()]
+        kind = {"float": "float32", "string": "object"}.get(name, name)
+        return to_proto(np.array(values, kind).reshape(boxed.shape))
+    except (ValueError, OverflowError) as error:  # ragged, not base64, too large
+        raise RefusedError(f"{_show(value)} is not a tensor of type {name}: {error}") from error
+
+
+def _to_leaf(value: Any, name: str) -> Any:
+    kind = _NAMES.get(type(value).__name__, "Number")
+    fits = isinstance(value, _KINDS[name]) and not isinstance(value, bool)
+    check(fits, f"{_show(value)} Type: {kind} is not of expected type: {name}")
+    if isinstance(value, dict):
+        check([*value] == ["b64"], f"{_show(value)} not formatted correctly for base64 data")
+        return base64.b64decode(value["b64"], validate=True)
+    return value.encode() if isinstance(value, str) else value
+
+
+def to_json(response: Any, *, rows: bool) -> dict[str, Any]:
+    """Return `predictions` or `outputs`; bytes whose name ends in `_bytes` become base64."""
+    columns = {name: _to_values(name, to_array(t)) for name, t in response.outputs.items()}
+    if len(columns) == 1:
+        return {"predictions" if rows else "outputs": next(iter(columns.values()))}
+    items = [dict(zip(columns, item, strict=True)) for item in zip(*columns.values(), strict=True)]
+    return {"predictions": items} if rows else {"outputs": columns}
+
+
+def _to_values(name: str, array: np.ndarray) -> Any:
+    def to_value(value: Any) -> Any:
+        if isinstance(value, bytes):
+            encoded = {"b64": base64.b64encode(value).decode()}
+            return encoded if name.endswith("_bytes") else value.decode()
+        return float(f"{value:.9g}") if isinstance(value, float) else value
+
+    boxed = np.empty(array.size, object)
+    boxed[:] = [to_value(value) for value in array.ravel().tolist()]
+    return boxed.reshape(array.shape).tolist()

@@ -1,0 +1,62 @@
+"""Settings from the environment: `ServerConfig` as `STT_…` variables set it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from config import RemoteConfig, ServerConfig
+
+_DEFAULTS = ServerConfig()
+_REMOTE_MAX_RUNNING = 32
+_REMOTE = "tf_serving"
+
+
+class Settings(BaseSettings):
+    """`STT_HOST`, `STT_PORT`, `STT_TF_SERVING` and so on; the fields of `ServerConfig`.
+
+    `tf_serving` is the address of a `RemoteConfig`, and `tf_serving_…` its other fields.
+    """
+
+    model_config = SettingsConfigDict(env_prefix="STT_", frozen=True, env_ignore_empty=True)
+
+    host: str = _DEFAULTS.host
+    port: int = _DEFAULTS.port
+    model: Path = _DEFAULTS.model
+    log_folder: Path = _DEFAULTS.log_folder
+    max_upload_bytes: int = _DEFAULTS.max_upload_bytes
+    max_duration_s: float = _DEFAULTS.max_duration_s
+    max_running: int | None = None
+    tf_serving: str | None = None
+    tf_serving_model: str | None = None
+    tf_serving_version: int | None = None
+    tf_serving_label: str | None = None
+    tf_serving_deadline_s: float = 30.0
+    tf_serving_tls: bool = False
+    tf_serving_ca_file: Path | None = None
+    tf_serving_token: str | None = None
+
+
+def read_settings(**given: Any) -> ServerConfig:
+    """Return the settings: `given` before the environment before the defaults.
+
+    Raises:
+        ValueError: a value cannot be read or is out of range; one line says which.
+    """
+    try:
+        values = Settings(**given).model_dump()
+    except ValidationError as error:
+        wrong = [f"{e['loc'][0]} {e['input']!r}: {e['msg']}" for e in error.errors()]
+        raise ValueError("; ".join(wrong)) from error
+    address = values.pop(_REMOTE)
+    others = {name: values.pop(name) for name in [*values] if name.startswith(_REMOTE)}
+    remote = None
+    if address is not None:
+        fields = {name.removeprefix(f"{_REMOTE}_"): value for name, value in others.items()}
+        remote = RemoteConfig(address=address, **fields)
+    if values["max_running"] is None:
+        values["max_running"] = _REMOTE_MAX_RUNNING if remote else _DEFAULTS.max_running
+    return ServerConfig(**values, remote=remote)
