@@ -36,8 +36,8 @@ class Batcher:
         self._max_waiting = value("max_enqueued_batches", 10)
         self._threads = threading.Semaphore(value("num_batch_threads", 2))
         self._pads = parameters.pad_variable_length_inputs
-        self._lock, self._waiting = threading.Lock(), 0
-        self._open: dict[Any, _Batch] = {}
+        self._lock = threading.Lock()
+        self._queues: dict[Any, list[_Batch]] = {}
 
     def __call__(self, key: Any, inputs: Inputs, run: Run) -> list[np.ndarray]:
         """Return what `run` gives for these inputs, run together with others of `key`."""
@@ -53,27 +53,25 @@ class Batcher:
         message = f"Task size {size} is larger than maximum batch size {self._max_size}"
         check(size <= self._max_size, message)
         with self._lock:
-            batch = self._open.get(key)
-            if batch is None or batch.size + size > self._max_size:
+            queue = self._queues.setdefault(key, [])
+            if not queue or queue[-1].size + size > self._max_size:
                 message = "The batch scheduling queue to which this task was submitted is full"
-                check(self._waiting < self._max_waiting, message, StatusCode.UNAVAILABLE)
-                if batch:
-                    batch.full.set()
-                batch = self._open[key] = _Batch()
-                self._waiting += 1
+                check(len(queue) < self._max_waiting, message, StatusCode.UNAVAILABLE)
+                queue.append(_Batch())
+            batch = queue[-1]
             batch.tasks.append(inputs)
             batch.size += size
-            if batch.size == self._max_size:
-                batch.full.set()
+            for waiting in queue[: None if batch.size == self._max_size else -1]:
+                waiting.full.set()
             return batch, len(batch.tasks) - 1
 
     def _lead(self, key: Any, batch: _Batch, run: Run) -> None:
         batch.full.wait(self._timeout_s)
         with self._threads:
             with self._lock:  # from here on nobody joins
-                self._waiting -= 1
-                if self._open.get(key) is batch:
-                    del self._open[key]
+                self._queues[key].remove(batch)
+                if not self._queues[key]:
+                    del self._queues[key]
             try:
                 outputs = run(self._merge(batch))
                 ends = np.cumsum([len(next(iter(task.values()))) for task in batch.tasks])

@@ -24,6 +24,8 @@ from serving.stand_in.json_tensors import parse_body, read_inputs, to_json
 from serving.stand_in.manager import ModelManager
 from serving.stand_in.servable import RefusedError, check
 
+_OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
+_OPTIONS += [("grpc.so_reuseport", 0)]  # a port that is taken is an error, not shared
 _PATH = r"(?i)/v1/models%s(?:/versions/(\d+)|/labels/([^/:]+))?%s"
 _PATHS = {
     "POST": re.compile(_PATH % ("/([^/:]+)", ":(classify|regress|predict)")),
@@ -77,8 +79,8 @@ _METHODS = (
 )
 
 
-def build_grpc_server(manager: ModelManager, *, max_threads: int) -> grpc.Server:
-    """Return a server with both services and no port yet; a taken port is an error, not shared."""
+def build_grpc_server(manager: ModelManager, *, max_threads: int, **others: Any) -> grpc.Server:
+    """Return a server with both services and no port yet; `others` as of `grpc.server`."""
 
     def answer(method: Any, request: Any, context: Any) -> Any:
         try:
@@ -86,9 +88,7 @@ def build_grpc_server(manager: ModelManager, *, max_threads: int) -> grpc.Server
         except RefusedError as refused:
             context.abort(refused.code, str(refused))
 
-    sizes = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
-    options = [*sizes, ("grpc.so_reuseport", 0)]
-    server = grpc.server(ThreadPoolExecutor(max_threads), options=options)
+    server = grpc.server(ThreadPoolExecutor(max_threads), **{"options": _OPTIONS, **others})
     for path, method, kind in _METHODS:
         handler = grpc.unary_unary_rpc_method_handler(partial(answer, method), kind.FromString)
         service, name = f"tensorflow.serving.{path}".split("/")
