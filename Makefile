@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run install test lint format bench transcribe english-small clean
+.PHONY: run install test lint format bench bench-serving transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
@@ -28,6 +28,9 @@ format: $(INSTALLED)  ## let ruff mend what it can
 
 bench: $(INSTALLED)  ## measure this machine; prints and writes benchmarks/results/
 	$(BIN)/python -m benchmarks.inference
+
+bench-serving: $(INSTALLED)  ## measure TensorFlow Serving's stand-in, and a remote model
+	$(BIN)/python -m benchmarks.serving
 
 transcribe: $(INSTALLED)  ## make transcribe WAV=some.wav
 	@test -n "$(WAV)" || { echo "got no WAV; needed: make transcribe WAV=some.wav" >&2; exit 2; }

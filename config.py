@@ -296,7 +296,7 @@ class ModelServerConfig:
     def __post_init__(self) -> None:
         _check(1 <= self.port <= 65_535, f"--port {self.port} is not in 1 to 65535")
         rest = self.rest_api_port
-        _check(0 <= rest <= 65_535, f"--rest_api_port {rest} is not in 0 to 65535")
+        _check(1 <= rest <= 65_535, f"--rest_api_port {rest} is not in 1 to 65535")
         _check(rest != self.port, f"--rest_api_port {rest} cannot be same as --port")
         _check(self.grpc_max_threads >= 1, f"--grpc_max_threads {self.grpc_max_threads} is under 1")
 

@@ -11,7 +11,7 @@ from config import ModelServerConfig
 
 _HELP = {
     "port": "gRPC",
-    "rest_api_port": "REST; 0 turns it off",
+    "rest_api_port": "REST",
     "model_name": "of the one model",
     "model_base_path": "folder of its numbered versions",
     "model_config_file": "ModelServerConfig in text form; replaces name and path",

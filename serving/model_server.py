@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -55,24 +56,27 @@ def serve(config: ModelServerConfig, *, say: Callable[[str], None] = print) -> N
     """Serve until interrupted.
 
     Raises:
+        ValueError: as `running_manager`.
         OSError: a port is taken.
     """
     logging.basicConfig(format="%(asctime)s %(levelname)s %(message)s")
     logging.getLogger("stt.model_server").setLevel(logging.INFO)
     logging.getLogger("tensorflow").setLevel(logging.ERROR)  # the session loader is "deprecated"
     say(NOTICE)
-    with running_manager(config) as manager:
+    _listen(config.port).close()
+    with _listen(config.rest_api_port) as listener, running_manager(config) as manager:
         server = build_grpc_server(manager, max_threads=config.grpc_max_threads)
-        try:
-            server.add_insecure_port(f"{HOST}:{config.port}")
-        except RuntimeError as error:
-            raise OSError(f"port {config.port} cannot be used: {error}") from error
+        server.add_insecure_port(f"{HOST}:{config.port}")
         server.start()
         say(f"gRPC on {HOST}:{config.port}")
-        if config.rest_api_port:
-            say(f"REST on http://{HOST}:{config.rest_api_port}/v1/models/")
-            app = build_rest_app(manager)
-            uvicorn.run(app, host=HOST, port=config.rest_api_port, log_level="warning")
-        else:
-            server.wait_for_termination()
+        say(f"REST on http://{HOST}:{config.rest_api_port}/v1/models/")
+        rest = uvicorn.Config(build_rest_app(manager), log_level="warning")
+        uvicorn.Server(rest).run(sockets=[listener])
         server.stop(grace=5).wait()
+
+
+def _listen(port: int) -> socket.socket:
+    try:
+        return socket.create_server((HOST, port))
+    except OSError as error:
+        raise OSError(f"port {port} cannot be used: {error.strerror}") from error

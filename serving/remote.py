@@ -20,7 +20,7 @@ from serving.stubs import (
     predict_pb2,
     prediction_service_pb2_grpc,
 )
-from serving.tensors import to_array, to_proto
+from serving.tensors import fill_proto, to_array
 from speech.audio import Waveform
 from speech.pipeline import Pipeline, read_pipeline
 
@@ -78,8 +78,8 @@ class RemoteBackend:
         batch, num_samples = pad_batch(waveforms)
         request = predict_pb2.PredictRequest(output_filter=["log_probs", "num_frames"])
         self._fill_spec(request.model_spec)
-        request.inputs["waveform"].CopyFrom(to_proto(batch))
-        request.inputs["num_samples"].CopyFrom(to_proto(num_samples))
+        fill_proto(request.inputs["waveform"], batch)
+        fill_proto(request.inputs["num_samples"], num_samples)
         if request.ByteSize() > self._remote.max_message_bytes:
             raise AudioError(
                 f"got clips of {request.ByteSize()} bytes as a request; "

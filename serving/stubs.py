@@ -35,7 +35,7 @@ def _package_without_its_code(name: str) -> Iterator[None]:
 
 
 with _package_without_its_code("tensorflow"):
-    from tensorflow.core.framework import tensor_pb2, types_pb2
+    from tensorflow.core.framework import types_pb2
     from tensorflow_serving.apis import (
         get_model_metadata_pb2,
         get_model_status_pb2,
@@ -52,6 +52,5 @@ __all__ = [
     "model_service_pb2_grpc",
     "predict_pb2",
     "prediction_service_pb2_grpc",
-    "tensor_pb2",
     "types_pb2",
 ]

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from serving.stubs import tensor_pb2, types_pb2
+from serving.stubs import types_pb2
 
 _FIELDS = {
     "float": ("float32", "float_val"),
@@ -15,6 +15,7 @@ _FIELDS = {
     "int64": ("int64", "int64_val"),
     "string": ("object", "string_val"),
 }
+_MAX_FILLED = 2**26
 _NAMES = {np.dtype(kind): name for name, (kind, _) in _FIELDS.items()}
 
 
@@ -23,22 +24,21 @@ def dtype_name(dtype: int) -> str:
     return types_pb2.DataType.Name(dtype).removeprefix("DT_").lower()
 
 
-def to_proto(array: np.ndarray, *, packed: bool = True) -> Any:
-    """Return a `TensorProto` of a float32, int32, int64 or object (bytes) array.
+def fill_proto(proto: Any, array: np.ndarray, *, packed: bool = True) -> None:
+    """Write a float32, int32, int64 or object (bytes) array into an empty `TensorProto`.
 
     Args:
         packed: numbers as `tensor_content`, the fast form; else in the repeated field of their
             type, which is how TensorFlow Serving answers.
     """
     name = _NAMES[array.dtype]
-    proto = tensor_pb2.TensorProto(dtype=f"DT_{name.upper()}")
+    proto.dtype = types_pb2.DataType.Value(f"DT_{name.upper()}")
     for size in array.shape:
         proto.tensor_shape.dim.add(size=size)
     if packed and name != "string":
         proto.tensor_content = array.tobytes()
     else:
         getattr(proto, _FIELDS[name][1]).extend(array.ravel().tolist())
-    return proto
 
 
 def to_array(proto: Any) -> np.ndarray:
@@ -55,5 +55,7 @@ def to_array(proto: Any) -> np.ndarray:
         return np.frombuffer(proto.tensor_content, kind).reshape(shape)
     values = np.array(getattr(proto, field), kind)
     if len(values) == 1 and math.prod(shape) > 1:
+        if math.prod(shape) > _MAX_FILLED:
+            raise ValueError(f"got one value for the shape {shape}; needed: at most {_MAX_FILLED}")
         return np.full(shape, values[0], kind)
     return values.reshape(shape)

@@ -23,6 +23,7 @@ from tensorflow_serving.apis.predict_pb2 import PredictRequest
 from serving.stand_in.json_tensors import parse_body, read_inputs, to_json
 from serving.stand_in.manager import ModelManager
 from serving.stand_in.servable import RefusedError, check
+from serving.tensors import fill_proto
 
 _OPTIONS = [("grpc.max_receive_message_length", -1), ("grpc.max_send_message_length", -1)]
 _OPTIONS += [("grpc.so_reuseport", 0)]  # a port that is taken is an error, not shared
@@ -35,29 +36,22 @@ _HTTP = {"NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429, "UNIMPLEMENTED": 501, "UNA
 _HTTP |= dict.fromkeys(["INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE"], 400)
 
 
-def _spec(request: Any) -> Any:
-    check(request.HasField("model_spec"), "Missing ModelSpec")
-    return request.model_spec
-
-
 def _predict(manager: ModelManager, request: Any) -> Any:
-    return manager.servable(_spec(request)).predict(request)
+    return manager.servable(request.model_spec).predict(request)
 
 
 def _status(manager: ModelManager, request: Any) -> Any:
-    return manager.status(_spec(request))
+    return manager.status(request.model_spec)
 
 
 def _metadata(manager: ModelManager, request: Any) -> Any:
-    spec, message = (
-        _spec(request),
-        "GetModelMetadataRequest must specify at least one metadata_field",
-    )
+    message = "GetModelMetadataRequest must specify at least one metadata_field"
     check(request.metadata_field, message)
     for name in request.metadata_field:
         check(name == "signature_def", f"Metadata field {name} is not supported")
-    servable, response = manager.servable(spec), metadata_pb2.GetModelMetadataResponse()
-    response.model_spec.name, response.model_spec.version.value = spec.name, servable.version
+    servable = manager.servable(request.model_spec)
+    spec = {"name": request.model_spec.name, "version": {"value": servable.version}}
+    response = metadata_pb2.GetModelMetadataResponse(model_spec=spec)
     signatures = metadata_pb2.SignatureDefMap(signature_def=servable.signatures)
     response.metadata["signature_def"].Pack(signatures)
     return response
@@ -72,10 +66,10 @@ def _reload(manager: ModelManager, request: Any) -> Any:
 
 
 _METHODS = (
-    ("PredictionService/Predict", _predict, PredictRequest),
-    ("PredictionService/GetModelMetadata", _metadata, metadata_pb2.GetModelMetadataRequest),
-    ("ModelService/GetModelStatus", _status, GetModelStatusRequest),
-    ("ModelService/HandleReloadConfigRequest", _reload, ReloadConfigRequest),
+    ("PredictionService/Predict", PredictRequest, _predict),
+    ("PredictionService/GetModelMetadata", metadata_pb2.GetModelMetadataRequest, _metadata),
+    ("ModelService/GetModelStatus", GetModelStatusRequest, _status),
+    ("ModelService/HandleReloadConfigRequest", ReloadConfigRequest, _reload),
 )
 
 
@@ -84,12 +78,14 @@ def build_grpc_server(manager: ModelManager, *, max_threads: int, **others: Any)
 
     def answer(method: Any, request: Any, context: Any) -> Any:
         try:
+            specified = isinstance(request, ReloadConfigRequest) or request.HasField("model_spec")
+            check(specified, "Missing ModelSpec")
             return method(manager, request).SerializeToString()
         except RefusedError as refused:
             context.abort(refused.code, str(refused))
 
     server = grpc.server(ThreadPoolExecutor(max_threads), **{"options": _OPTIONS, **others})
-    for path, method, kind in _METHODS:
+    for path, kind, method in _METHODS:
         handler = grpc.unary_unary_rpc_method_handler(partial(answer, method), kind.FromString)
         service, name = f"tensorflow.serving.{path}".split("/")
         generic = grpc.method_handlers_generic_handler(service, {name: handler})
@@ -142,8 +138,8 @@ def _predict_json(manager: ModelManager, request: Any, document: dict[str, Any])
     signatures = manager.servable(request.model_spec).signatures
     check(name in signatures, f'Serving signature name: "{name}" not found in signature def')
     request.model_spec.signature_name = name
-    for alias, tensor in read_inputs(document, signatures[name].inputs).items():
-        request.inputs[alias].CopyFrom(tensor)
+    for alias, array in read_inputs(document, signatures[name].inputs).items():
+        fill_proto(request.inputs[alias], array)
     return to_json(_predict(manager, request), rows="instances" in document)
 
 

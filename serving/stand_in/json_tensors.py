@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from serving.stand_in.servable import RefusedError, check
-from serving.tensors import dtype_name, to_array, to_proto
+from serving.tensors import dtype_name, to_array
 
 _KINDS: dict[str, Any] = {
     "float": (int, float),
@@ -39,8 +39,8 @@ def parse_body(body: bytes) -> dict[str, Any]:
     return document
 
 
-def read_inputs(document: dict[str, Any], infos: Any) -> dict[str, Any]:
-    """Return a `TensorProto` an input, from rows (`instances`) or columns (`inputs`)."""
+def read_inputs(document: dict[str, Any], infos: Any) -> dict[str, np.ndarray]:
+    """Return an array for each input, from rows (`instances`) or columns (`inputs`)."""
     message = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
     check(not {"instances", "inputs"} <= document.keys(), f"{_show(document)} {message}")
     rows: Any = document.get("instances")
@@ -74,12 +74,12 @@ def _to_columns(rows: list[Any], infos: Any) -> dict[str, list[Any]]:
     return {name: [row[name] for row in rows] for name in infos}
 
 
-def _to_tensor(value: Any, name: str) -> Any:
+def _to_tensor(value: Any, name: str) -> np.ndarray:
     try:
         boxed = np.array(value, dtype=object)
         values = [_to_leaf(leaf, name) for leaf in boxed.ravel().tolist()]
         kind = {"float": "float32", "string": "object"}.get(name, name)
-        return to_proto(np.array(values, kind).reshape(boxed.shape))
+        return np.array(values, kind).reshape(boxed.shape)
     except (ValueError, OverflowError) as error:  # ragged, not base64, too large
         raise RefusedError(f"{_show(value)} is not a tensor of type {name}: {error}") from error
 

@@ -9,12 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import tensorflow as tf
 from grpc import StatusCode
 from tensorflow_serving.apis.get_model_status_pb2 import GetModelStatusResponse, ModelVersionStatus
 from tensorflow_serving.apis.status_pb2 import StatusProto
 
-from serving.stand_in.servable import CODES, RefusedError, Servable, check
+from serving.stand_in.servable import Servable, check
 
 logger = logging.getLogger("stt.model_server")
 _TRIES = 6
@@ -100,22 +99,20 @@ class ModelManager:
         try:
             servable = self._load(version, path)
         except Exception as error:  # whatever broken files make TensorFlow raise
-            code = error.code if isinstance(error, RefusedError) else StatusCode.UNKNOWN
-            code = CODES[error.error_code] if isinstance(error, tf.errors.OpError) else code
             self._failures[name, version] += 1
-            self._set_status(name, version, "END", code, str(error))
+            self._set_status(name, version, "END", error)
         else:
             self._available[name] = {**self._available[name], version: servable}
             self._set_status(name, version, "AVAILABLE")
 
-    def _set_status(
-        self, name: str, version: int, state: str, code: StatusCode = StatusCode.OK, why: str = ""
-    ) -> None:
-        status = StatusProto(error_code=code.value[0], error_message=why)
+    def _set_status(self, name: str, version: int, state: str, error: Any = None) -> None:
+        code = getattr(error, "code", StatusCode.UNKNOWN if error else StatusCode.OK)
+        number = getattr(error, "error_code", code.value[0])  # one of TensorFlow's own has that
+        status = StatusProto(error_code=number, error_message=str(error or ""))
         entry = ModelVersionStatus(version=version, state=state, status=status)
         self._status[name] = {**self._status[name], version: entry}
-        level = logging.ERROR if why else logging.INFO
-        logger.log(level, "%s version %d: %s %s", name, version, state, why)
+        level = logging.ERROR if error else logging.INFO
+        logger.log(level, "%s version %d: %s %s", name, version, state, error or "")
 
 
 def _aspired(config: Any) -> dict[int, Path]:

@@ -11,7 +11,7 @@ import tensorflow as tf
 from grpc import StatusCode
 from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 
-from serving.tensors import dtype_name, to_array, to_proto
+from serving.tensors import dtype_name, fill_proto, to_array
 
 CODES = {code.value[0]: code for code in StatusCode}
 Inputs = dict[str, np.ndarray]
@@ -65,7 +65,7 @@ class Servable:
         response.model_spec.signature_name = name
         response.model_spec.version.value = self.version
         for alias, output in zip(aliases, outputs, strict=True):
-            response.outputs[alias].CopyFrom(to_proto(output, packed=False))
+            fill_proto(response.outputs[alias], output, packed=False)
         return response
 
     def _run(self, fetches: list[str], inputs: Inputs) -> list[np.ndarray]:

@@ -1,0 +1,53 @@
+"""Settings of a remote model from the environment."""
+
+from pathlib import Path
+
+import pytest
+
+from config import RemoteConfig, ServerConfig
+from settings import read_settings
+
+
+def test_without_an_address_the_model_is_in_this_process() -> None:
+    assert read_settings() == ServerConfig()
+
+
+def test_an_address_makes_a_remote_model(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in {
+        "STT_TF_SERVING": "serving:8500",
+        "STT_TF_SERVING_MODEL": "mine",
+        "STT_TF_SERVING_LABEL": "stable",
+        "STT_TF_SERVING_DEADLINE_S": "5",
+        "STT_TF_SERVING_TLS": "true",
+        "STT_TF_SERVING_CA_FILE": "ca.pem",
+        "STT_TF_SERVING_TOKEN": "secret",
+    }.items():
+        monkeypatch.setenv(name, value)
+    config = read_settings()
+    assert config.remote == RemoteConfig(
+        address="serving:8500",
+        model="mine",
+        label="stable",
+        deadline_s=5.0,
+        tls=True,
+        ca_file=Path("ca.pem"),
+        token="secret",
+    )
+    assert config.max_running == 32, "the work is elsewhere"
+    assert read_settings(tf_serving="other:1", max_running=3).max_running == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "message"),
+    [
+        ("STT_TF_SERVING_VERSION", "newest", "tf_serving_version 'newest': "),
+        ("STT_TF_SERVING_VERSION", "3", "got version 3 and label stable"),
+        ("STT_TF_SERVING_TOKEN", "secret", "token without tls"),
+    ],
+)
+def test_what_does_not_fit_is_refused(monkeypatch, name: str, value: str, message: str) -> None:
+    monkeypatch.setenv("STT_TF_SERVING", "serving:8500")
+    monkeypatch.setenv("STT_TF_SERVING_LABEL", "stable")
+    monkeypatch.setenv(name, value)
+    with pytest.raises(ValueError, match=message):
+        read_settings()
