@@ -162,10 +162,8 @@ def main() -> None:
         figures = [f"{row[name]:.1f}" for name in ("requests_per_s", "p50_ms", "p95_ms")]
         table.add_row("on" if row["batching"] else "off", str(row["clients"]), *figures)
     console.print(table)
-    for way, figures in starts.items():
-        console.print(
-            f"{way}: ready in {figures['start_s']:.2f} s, {figures['memory_mib']:.0f} MiB"
-        )
+    for way, start in starts.items():
+        console.print(f"{way}: ready in {start['start_s']:.2f} s, {start['memory_mib']:.0f} MiB")
     result = {"command": "make bench-serving", "machine": machine, "start": starts, "load": loads}
     write_atomically(RESULTS, json.dumps(result, indent=2) + "\n")
     console.print(f"wrote {RESULTS}")

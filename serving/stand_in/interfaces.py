@@ -105,7 +105,8 @@ def build_rest_app(manager: ModelManager) -> Starlette:
             content = await run_in_threadpool(_handle, manager, request.method, path, body)
         except RefusedError as refused:
             status, content = _HTTP.get(refused.code.name, 500), {"error": str(refused)}
-        return Response(json.dumps(content, indent=1), status, media_type="application/json")
+        text = json.dumps(content, indent=1, ensure_ascii=False)
+        return Response(text, status, media_type="application/json")
 
     app = Starlette()
     app.add_route("/{path:path}", answer, methods=["GET", "POST", "PUT", "PATCH", "DELETE"])

@@ -11,13 +11,7 @@ import numpy as np
 from serving.stand_in.servable import RefusedError, check
 from serving.tensors import dtype_name, to_array
 
-_KINDS: dict[str, Any] = {
-    "float": (int, float),
-    "int32": int,
-    "int64": int,
-    "string": (str, dict),
-    "bool": bool,
-}
+_NUMBERS: dict[str, set[type]] = {"float": {int, float}, "int32": {int}, "int64": {int}}
 _NAMES = {"NoneType": "Null", "str": "String", "list": "Array", "dict": "Object", "bool": "Bool"}
 
 
@@ -33,23 +27,25 @@ def parse_body(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         position = getattr(error, "pos", 0)
         raise RefusedError(f"JSON Parse error: {error} at offset: {position}") from error
-    check(isinstance(document, dict), f"{_show(document)} Is not object")
+    check(isinstance(document, dict), lambda: f"{_show(document)} Is not object")
     message = "not formatted correctly. 'signature_name' key must be a string value."
-    check(isinstance(document.get("signature_name", ""), str), f"{_show(document)} {message}")
+    named = isinstance(document.get("signature_name", ""), str)
+    check(named, lambda: f"{_show(document)} {message}")
     return document
 
 
 def read_inputs(document: dict[str, Any], infos: Any) -> dict[str, np.ndarray]:
     """Return an array for each input, from rows (`instances`) or columns (`inputs`)."""
     message = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
-    check(not {"instances", "inputs"} <= document.keys(), f"{_show(document)} {message}")
+    only = not {"instances", "inputs"} <= document.keys()
+    check(only, lambda: f"{_show(document)} {message}")
     rows: Any = document.get("instances")
     values: Any = document.get("inputs")
     check(not {"instances", "inputs"}.isdisjoint(document), "Missing 'inputs' or 'instances' key")
     if "instances" in document:
-        message = f"{_show(document)} Excepting 'instances' to be an list/array"
-        check(isinstance(rows, list), message)
-        check(rows, f"{_show(document)} No values in 'instances' array")
+        listed = isinstance(rows, list)
+        check(listed, lambda: f"{_show(document)} Excepting 'instances' to be an list/array")
+        check(rows, lambda: f"{_show(document)} No values in 'instances' array")
         values = _to_columns(rows, infos) if _is_named(rows[0]) else rows
     if not _is_named(values):
         plain = "inputs is a plain value/list" if rows is None else "instances is a plain list"
@@ -58,7 +54,7 @@ def read_inputs(document: dict[str, Any], infos: Any) -> dict[str, np.ndarray]:
         values = dict.fromkeys(infos, values)
     for name in sorted(infos):
         check(name in values, f"Missing named input: {name} in 'inputs' object.")
-    return {name: _to_tensor(values[name], dtype_name(infos[name].dtype)) for name in infos}
+    return {name: _to_array(values[name], dtype_name(infos[name].dtype)) for name in infos}
 
 
 def _is_named(value: Any) -> bool:
@@ -68,16 +64,19 @@ def _is_named(value: Any) -> bool:
 def _to_columns(rows: list[Any], infos: Any) -> dict[str, list[Any]]:
     for i, row in enumerate(rows):
         check(_is_named(row), f"Expecting object but got list at item {i} of input list")
-        message = f"Failed to process element: {i} of 'instances' list. JSON object: "
-        message += f"{json.dumps(row, indent=4)} keys must be equal to: {','.join(sorted(infos))}"
-        check(row.keys() == infos.keys(), message)
+        if row.keys() != infos.keys():
+            message = f"Failed to process element: {i} of 'instances' list. JSON object: "
+            message += json.dumps(row, indent=4)
+            raise RefusedError(f"{message} keys must be equal to: {','.join(sorted(infos))}")
     return {name: [row[name] for row in rows] for name in infos}
 
 
-def _to_tensor(value: Any, name: str) -> np.ndarray:
+def _to_array(value: Any, name: str) -> np.ndarray:
     try:
         boxed = np.array(value, dtype=object)
-        values = [_to_leaf(leaf, name) for leaf in boxed.ravel().tolist()]
+        values = boxed.ravel().tolist()
+        if not set(map(type, values)) <= _NUMBERS.get(name, set()):
+            values = [_to_leaf(leaf, name) for leaf in values]
         kind = {"float": "float32", "string": "object"}.get(name, name)
         return np.array(values, kind).reshape(boxed.shape)
     except (ValueError, OverflowError) as error:  # ragged, not base64, too large
@@ -86,12 +85,12 @@ def _to_tensor(value: Any, name: str) -> np.ndarray:
 
 def _to_leaf(value: Any, name: str) -> Any:
     kind = _NAMES.get(type(value).__name__, "Number")
-    fits = isinstance(value, _KINDS[name]) and not isinstance(value, bool)
-    check(fits, f"{_show(value)} Type: {kind} is not of expected type: {name}")
-    if isinstance(value, dict):
-        check([*value] == ["b64"], f"{_show(value)} not formatted correctly for base64 data")
-        return base64.b64decode(value["b64"], validate=True)
-    return value.encode() if isinstance(value, str) else value
+    fits = name == "string" and isinstance(value, (str, dict))
+    check(fits, lambda: f"{_show(value)} Type: {kind} is not of expected type: {name}")
+    if isinstance(value, str):
+        return value.encode()
+    check([*value] == ["b64"], lambda: f"{_show(value)} not formatted correctly for base64 data")
+    return base64.b64decode(value["b64"], validate=True)
 
 
 def to_json(response: Any, *, rows: bool) -> dict[str, Any]:

@@ -26,10 +26,13 @@ class RefusedError(Exception):
         self.code = code
 
 
-def check(holds: Any, message: str, code: StatusCode = StatusCode.INVALID_ARGUMENT) -> None:
-    """Raise `RefusedError` unless it holds."""
+Message = str | Callable[[], str]
+
+
+def check(holds: Any, message: Message, code: StatusCode = StatusCode.INVALID_ARGUMENT) -> None:
+    """Raise `RefusedError` unless it holds; a message that takes long to write is a function."""
     if not holds:
-        raise RefusedError(message, code)
+        raise RefusedError(message if isinstance(message, str) else message(), code)
 
 
 class Servable:
