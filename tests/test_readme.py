@@ -113,11 +113,21 @@ def test_train_your_own(tmp_path: Path) -> None:
     assert (tmp_path / "Data/mine/evaluation-mine-test.json").is_file()
 
 
-@pytest.mark.parametrize("page", ["README.md", "Models/english-small/MODEL_CARD.md"])
+PAGES = ["README.md", "Models/english-small/MODEL_CARD.md", "docs/serving.md", "examples/README.md"]
+
+
+@pytest.mark.parametrize("page", PAGES)
 def test_no_figure_is_left_to_fill_in(page: str) -> None:
     assert "@@" not in (ROOT / page).read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
-def test_links_lead_somewhere(link: str) -> None:
-    assert (ROOT / link).exists()
+@pytest.mark.parametrize("page", [*PAGES, "serving/kubernetes/README.md"])
+def test_links_lead_somewhere(page: str) -> None:
+    """Files beside the page, and headings of them."""
+    text = (ROOT / page).read_text(encoding="utf-8")
+    for link, _, heading in re.findall(r"\]\(([^)#:]*)(#([^)]+))?\)", text):
+        target = (ROOT / page).parent / link if link else ROOT / page
+        assert target.exists(), link
+        if heading:
+            titles = re.findall(r"^#+ (.*)$", target.read_text(encoding="utf-8"), re.MULTILINE)
+            assert heading in [title.lower().replace(" ", "-") for title in titles]
