@@ -15,6 +15,8 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
+from anyio import CapacityLimiter
+from anyio.to_thread import run_sync
 from fastapi import APIRouter, Depends, FastAPI, File, HTTPException, Request, Response, UploadFile
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
@@ -37,6 +39,7 @@ logger = logging.getLogger("stt.api")
 
 MESSAGE = "WAV to Tensor Processor API is running"
 RETRY_AFTER_S = 5
+_MAX_CHECKS = 4
 _LOG_BYTES = 5 * 1024 * 1024
 
 
@@ -96,16 +99,28 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     for name, handler in handlers:
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(logging.INFO)
+    app.state.checking = CapacityLimiter(_MAX_CHECKS)
     try:
-        predictor = await run_in_threadpool(_load_once, app)
-        await run_in_threadpool(predictor.backend.check_ready)
-    except ModelError as error:
+        await run_in_threadpool(_load_once, app)
+    except ModelUnavailableError as error:
         logger.error("%s", error)
     app.state.on_ready()
+    threading.Thread(target=_report_readiness, args=[app], daemon=True).start()
     yield
+    if app.state.predictor is not None:
+        app.state.predictor.backend.close()
     for name, handler in handlers:
         logging.getLogger(name).removeHandler(handler)
         handler.close()
+
+
+def _report_readiness(app: FastAPI) -> None:
+    """Log why a remote model does not answer; whoever waits for it asks `/ready/`."""
+    try:
+        if app.state.predictor is not None:
+            app.state.predictor.backend.check_ready()
+    except ModelError as error:
+        logger.error("%s", error)
 
 
 def _load_once(app: FastAPI) -> Predictor:
@@ -166,9 +181,14 @@ async def audio_specs(request: Request) -> dict[str, Any]:
 
 
 @router.get("/ready/", responses={503: {"model": ErrorAnswer}})
-def ready(predictor: PredictorDep) -> dict[str, str]:
-    """Say whether a model answers now: 200, or 503 with why not."""
-    predictor.backend.check_ready()
+async def ready(request: Request) -> dict[str, str]:
+    """Say whether a model answers now: 200, or 503 with why not.
+
+    It has threads of its own: uploads that wait may hold all the others.
+    """
+    app = request.app
+    predictor = await run_sync(_load_once, app, limiter=app.state.checking)
+    await run_sync(predictor.backend.check_ready, limiter=app.state.checking)
     return {"status": "ready", "model": predictor.pipeline.name}
 
 
@@ -257,7 +277,8 @@ def _greeting(app: FastAPI) -> str:
     config, predictor = app.state.config, app.state.predictor
     what = config.model.name if predictor else "without a model"
     if predictor and config.remote:
-        what += f" of TensorFlow Serving at {config.remote.address}"
+        name = config.remote.model or predictor.pipeline.name
+        what = f"{name}, which TensorFlow Serving at {config.remote.address} holds,"
     return f"Serving {what} on http://{config.host}:{config.port}"
 
 
@@ -267,6 +288,8 @@ def main() -> None:
         serve(read_settings())
     except (ValueError, OSError) as error:
         sys.exit(f"error: {error}")
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
 
 
 if __name__ == "__main__":

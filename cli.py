@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import signal
+import sys
 from enum import StrEnum
 from math import inf
 from pathlib import Path
@@ -135,6 +137,7 @@ def model_server(context: typer.Context) -> None:
         start_tensorflow()
         from serving.model_server import serve as serve_models
 
+        signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))  # so that it ends as by Ctrl-C
         serve_models(config, say=say)
 
 

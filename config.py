@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from dataclasses import asdict, dataclass, field, fields
 from math import inf
 from pathlib import Path
@@ -212,6 +213,14 @@ PRESETS = {
 }
 
 
+def _is_address(address: str) -> bool:
+    """Whether it is `host:port`, or names one of gRPC's own resolvers."""
+    if re.match(r"(dns|unix|unix-abstract|ipv4|ipv6|xds):", address):
+        return True
+    plain = re.fullmatch(r"(\[[^\]\s]+\]|[^:/\s]+):(\d{1,5})", address)
+    return plain is not None and 1 <= int(plain[2]) <= 65_535
+
+
 @dataclass(frozen=True, kw_only=True)
 class RemoteConfig:
     """A model behind TensorFlow Serving's gRPC port.
@@ -239,7 +248,11 @@ class RemoteConfig:
     max_message_bytes: int = 64 * 1024 * 1024
 
     def __post_init__(self) -> None:
-        _check(bool(self.address.strip()), "address is empty; needed: host:port")
+        _check(_is_address(self.address), f"address {self.address!r}; needed: host:port")
+        _check(
+            self.version is None or 0 <= self.version < 2**63,
+            f"version {self.version} is not in 0 to 2**63 - 1",
+        )
         _check(
             self.version is None or self.label is None,
             f"got version {self.version} and label {self.label}; needed: one of them at most",
@@ -299,6 +312,14 @@ class ModelServerConfig:
         _check(1 <= rest <= 65_535, f"--rest_api_port {rest} is not in 1 to 65535")
         _check(rest != self.port, f"--rest_api_port {rest} cannot be same as --port")
         _check(self.grpc_max_threads >= 1, f"--grpc_max_threads {self.grpc_max_threads} is under 1")
+        _check(bool(self.model_name), "--model_name is empty")
+        _check(
+            self.batching_parameters_file is None or self.enable_batching,
+            "--batching_parameters_file is set without --enable_batching",
+        )
+        for name in ("model_config_file", "file_system"):
+            seconds = getattr(self, f"{name}_poll_wait_seconds")
+            _check(0 <= seconds < inf, f"--{name}_poll_wait_seconds {seconds} is negative")
 
 
 def to_json(config: Any) -> dict[str, Any]:

@@ -33,6 +33,9 @@ class Backend(Protocol):
             ModelError: it never will with these settings.
         """
 
+    def close(self) -> None:
+        """Let go of what the backend holds; nothing is asked of it afterwards."""
+
 
 def pad_batch(waveforms: list[Waveform]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:
     """Return the inputs of `serving_default` for clips of several lengths.

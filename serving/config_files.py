@@ -30,7 +30,7 @@ def read_models(config: ModelServerConfig) -> Any:
     if config.model_config_file:
         return _read(config.model_config_file, message)
     model = message.model_config_list.config.add(name=config.model_name)
-    model.base_path, model.model_platform = str(config.model_base_path), "tensorflow"
+    model.base_path, model.model_platform = str(config.model_base_path.absolute()), "tensorflow"
     return message
 
 

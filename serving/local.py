@@ -39,6 +39,9 @@ class LocalBackend:
     def check_ready(self) -> None:
         """Return at once: what is loaded answers."""
 
+    def close(self) -> None:
+        """Do nothing: the model goes with the object."""
+
     def log_probs(self, waveforms: list[Waveform]) -> list[NDArray[np.float32]]:
         """Run the clips as one zero-padded batch; see `Backend.log_probs`."""
         batch, num_samples = pad_batch(waveforms)

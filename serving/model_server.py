@@ -10,7 +10,6 @@ from contextlib import contextmanager
 from functools import partial
 
 import uvicorn
-from grpc import StatusCode
 
 from config import ModelServerConfig
 from serving.config_files import read_batching_parameters, read_models
@@ -20,6 +19,7 @@ from serving.stand_in.manager import ModelManager, every
 from serving.stand_in.servable import RefusedError, Servable
 
 HOST = "127.0.0.1"
+_GRACE_S = 5
 NOTICE = "A stand-in for TensorFlow Serving, for development and tests; deploy the real server."
 
 
@@ -37,15 +37,14 @@ def running_manager(config: ModelServerConfig) -> Iterator[ModelManager]:
         early_labels=config.allow_version_labels_for_unavailable_models,
     )
     try:
-        manager.reload(read_models(config))
+        manager.apply(read_models(config))  # a version that is missing may come later
     except RefusedError as refused:
-        if refused.code != StatusCode.UNKNOWN:  # a missing version may come later
-            raise ValueError(f"Failed to start server. Error: {refused}") from refused
+        raise ValueError(f"Failed to start server. Error: {refused}") from refused
     stopped = threading.Event()
     every(config.file_system_poll_wait_seconds, manager.poll, stopped)
     if config.model_config_file:
         seconds = config.model_config_file_poll_wait_seconds
-        every(seconds, lambda: manager.reload(read_models(config)), stopped)
+        every(seconds, lambda: manager.apply(read_models(config)), stopped)
     try:
         yield manager
     finally:
@@ -71,8 +70,10 @@ def serve(config: ModelServerConfig, *, say: Callable[[str], None] = print) -> N
         say(f"gRPC on {HOST}:{config.port}")
         say(f"REST on http://{HOST}:{config.rest_api_port}/v1/models/")
         rest = uvicorn.Config(build_rest_app(manager), log_level="warning")
-        uvicorn.Server(rest).run(sockets=[listener])
-        server.stop(grace=5).wait()
+        try:
+            uvicorn.Server(rest).run(sockets=[listener])
+        finally:  # requests that run are answered
+            server.stop(grace=_GRACE_S).wait()
 
 
 def _listen(port: int) -> socket.socket:

@@ -130,11 +130,20 @@ class RemoteBackend:
             )
         except ValueError as error:
             raise ModelError(f"{self._where()} answers with a broken tensor: {error}") from error
-        needed = (count, len(self._pipeline.alphabet))
-        if log_probs.ndim != 3 or (len(log_probs), log_probs.shape[2]) != needed:
+        symbols = len(self._pipeline.alphabet)
+        fits = (
+            log_probs.dtype == np.float32
+            and log_probs.ndim == 3
+            and (len(log_probs), log_probs.shape[2]) == (count, symbols)
+            and num_frames.dtype == np.int32
+            and num_frames.shape == (count,)
+            and all(0 < frames <= log_probs.shape[1] for frames in num_frames)
+        )
+        if not fits:
             raise ModelError(
-                f"{self._where()} gives log_probs of shape {list(log_probs.shape)}; needed by its "
-                f"pipeline.json: [{needed[0]}, frames, {needed[1]}]"
+                f"{self._where()} gives log_probs {log_probs.dtype} {list(log_probs.shape)} and "
+                f"num_frames {num_frames.dtype} {list(num_frames.shape)}; needed by pipeline.json: "
+                f"float32 [{count}, frames, {symbols}] and int32 [{count}], of those frames"
             )
         return [clip[:frames] for clip, frames in zip(log_probs, num_frames, strict=True)]
 
@@ -152,6 +161,7 @@ def _open_channel(remote: RemoteConfig) -> grpc.Channel:
         ("grpc.max_receive_message_length", remote.max_message_bytes),
         ("grpc.per_rpc_retry_buffer_size", remote.max_message_bytes),
         ("grpc.service_config", json.dumps(service)),
+        ("grpc.enable_http_proxy", 0),  # a proxy for web pages is none for this server
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.max_reconnect_backoff_ms", 2000),
     ]

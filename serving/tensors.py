@@ -45,11 +45,13 @@ def to_array(proto: Any) -> np.ndarray:
     """Return a `TensorProto`'s values in its shape; a single value fills the shape.
 
     Raises:
-        ValueError: another type, or as many values as the shape does not have.
+        ValueError: another type, a negative size, or as many values as the shape does not have.
     """
     name, shape = dtype_name(proto.dtype), [dim.size for dim in proto.tensor_shape.dim]
     if name not in _FIELDS:
         raise ValueError(f"got a tensor of type {name}; needed: one of {', '.join(_FIELDS)}")
+    if min(shape, default=0) < 0:
+        raise ValueError(f"got the shape {shape}; needed: no negative size")
     kind, field = _FIELDS[name]
     if proto.tensor_content and name != "string":
         return np.frombuffer(proto.tensor_content, kind).reshape(shape)

@@ -7,6 +7,23 @@ from typing import Any
 
 
 @dataclass(frozen=True, kw_only=True)
+class Word:
+    """A word of a transcript.
+
+    Attributes:
+        text: the word, without spaces.
+        start_s: where it starts, seconds from the clip's start.
+        end_s: where it ends; not before `start_s`.
+        confidence: in [0, 1], that it is right.
+    """
+
+    text: str
+    start_s: float
+    end_s: float
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Transcript:
     """The text of one clip.
 

@@ -248,6 +248,23 @@ def test_inference_does_not_block_the_event_loop(
     assert answers[0].status_code == 200
 
 
+def test_readiness_is_told_however_many_uploads_wait(
+    server_config: ServerConfig, predictor: Predictor
+) -> None:
+    waiting = Waiting(predictor)
+    with TestClient(api.create_app(server_config, load=lambda _: waiting)) as client:
+        uploads = [threading.Thread(target=upload, args=(client, wav())) for _ in range(50)]
+        for started in uploads:
+            started.start()
+        limiter = client.portal.call(current_default_thread_limiter)
+        while client.portal.call(lambda: limiter.borrowed_tokens) < limiter.total_tokens:
+            time.sleep(0.01)
+        assert client.get("/ready/").json() == {"status": "ready", "model": "tiny"}
+        waiting.go_on.set()
+        for started in uploads:
+            started.join(60)
+
+
 def malformed_wavs(count: int) -> list[bytes]:
     """Return WAV files broken in many ways, the same in every run."""
     draw = np.random.default_rng(2)

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from grpc import StatusCode
@@ -16,6 +17,8 @@ from serving.local import LocalBackend
 from serving.remote import RemoteBackend
 from serving.stand_in.batching import Batcher
 from serving.stand_in.servable import Inputs, RefusedError
+from serving.stubs import predict_pb2
+from serving.tensors import fill_proto
 from tests.model_servers import quoted, running
 
 PARAMETERS = """
@@ -170,3 +173,26 @@ def test_clips_of_other_lengths_are_as_alone(bundled: Path, tmp_path: Path, rng)
         remote.close()
     for clip, log_probs in zip(clips, together, strict=True):
         np.testing.assert_allclose(log_probs, local.log_probs([clip])[0], atol=1e-4)
+
+
+def test_a_wrong_rank_fails_alone(bundled: Path, tmp_path: Path, rng) -> None:
+    file = tmp_path / "batching_parameters.txt"
+    file.write_text(PARAMETERS.replace("2000000", "300000"), encoding="utf-8")
+    clip = rng.uniform(0.2, 0.5, 5_000).astype(np.float32)
+
+    def send(waveform: np.ndarray) -> object:
+        request = predict_pb2.PredictRequest()
+        request.model_spec.name = "english-small"
+        fill_proto(request.inputs["waveform"], waveform)
+        fill_proto(request.inputs["num_samples"], np.array([5_000], np.int32))
+        return server.predictions.Predict(request)
+
+    config = ModelServerConfig(enable_batching=True, batching_parameters_file=file)
+    with running(config) as server, ThreadPoolExecutor(2) as pool:
+        good, bad = (
+            pool.submit(send, clip[np.newaxis]),
+            pool.submit(send, clip[np.newaxis, :, None]),
+        )
+        assert good.result().outputs
+        with pytest.raises(grpc.RpcError, match="INVALID_ARGUMENT"):
+            bad.result()

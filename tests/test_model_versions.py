@@ -161,7 +161,7 @@ def models_config(base: Path, *versions: int, **labels: int) -> str:
     )
 
 
-def test_a_rollout_with_labels(base: Path, model_folder: Path, tmp_path: Path) -> None:
+def test_a_rollout_with_labels(base: Path, model_folder: Path, tmp_path: Path, caplog) -> None:
     """Both versions, canary to 2, stable to 2, drop 1: the file is followed without a restart."""
     copy_version(model_folder, base, 2)
     file = tmp_path / "models.config"
@@ -172,24 +172,35 @@ def test_a_rollout_with_labels(base: Path, model_folder: Path, tmp_path: Path) -
         "allow_version_labels_for_unavailable_models": True,
     }
 
+    def write(text: str) -> None:
+        """Replace the file at once: what is half written would be refused."""
+        beside = tmp_path / "beside"
+        beside.write_text(text, encoding="utf-8")
+        beside.replace(file)
+
     def version_of(label: str) -> int:
         answer = server.rest.get(f"/v1/models/tiny/labels/{label}/metadata").json()
         return int(answer["model_spec"]["version"])
 
     with serving(base, **flags) as server:
         assert (version_of("stable"), version_of("canary")) == (1, 1)
-        file.write_text(models_config(base, 1, 2, stable=1, canary=1), encoding="utf-8")
+        write(models_config(base, 1, 2, stable=1, canary=1))
         wait_until(lambda: states(server).get(2) == "AVAILABLE")
-        file.write_text(models_config(base, 1, 2, stable=1, canary=2), encoding="utf-8")
+        write(models_config(base, 1, 2, stable=1, canary=2))
         wait_until(lambda: version_of("canary") == 2)
         assert version_of("stable") == 1
-        file.write_text(models_config(base, 1, 2, stable=2, canary=2), encoding="utf-8")
+        write(models_config(base, 1, 2, stable=2, canary=2))
         wait_until(lambda: version_of("stable") == 2)
-        file.write_text(models_config(base, 2, stable=2, canary=2), encoding="utf-8")
+        write(models_config(base, 2, stable=2, canary=2))
         wait_until(lambda: states(server) == {1: "END", 2: "AVAILABLE"})
-        file.write_text("model_config_list { oops", encoding="utf-8")
-        time.sleep(0.2)
-        assert version_of("stable") == 2
+        for broken, why in (
+            ("model_config_list { oops", "Invalid protobuf file"),
+            ("", "Cannot transition to requested config"),
+        ):
+            caplog.clear()
+            write(broken)
+            wait_until(lambda why=why: why in caplog.text)
+            assert version_of("stable") == 2
 
 
 def reload(server: Running, config: str) -> None:
@@ -244,5 +255,37 @@ def test_the_same_name_stays_with_a_memory_that_does_not_grow(base: Path, model_
         old = weakref.ref(server.manager.servable(spec))
         copy_version(model_folder, base, 2)
         wait_until(lambda: states(server) == {1: "END", 2: "AVAILABLE"})
-        gc.collect()
-        assert old() is None
+        wait_until(lambda: gc.collect() >= 0 and old() is None)
+
+
+def test_a_folder_that_is_away_for_a_moment_unloads_nothing(base: Path, caplog) -> None:
+    with serving(base) as server:
+        base.rename(base.with_name("away"))
+        wait_until(lambda: "Could not find base path for servable tiny" in caplog.text)
+        assert states(server) == {1: "AVAILABLE"}
+
+
+def test_a_folder_without_versions_is_reported(base: Path, caplog) -> None:
+    with serving(base / "1"):
+        assert "No versions of servable tiny found under base path" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (("tensorflow", "torch"), "Model tiny requests unsupported platform torch"),
+        (("base_path: '/", "base_path: '"), "Expected model tiny to have an absolute path or URI"),
+        (("} }", "} } config { name: 'tiny' }"), "Illegal to list model tiny multiple times"),
+    ],
+)
+def test_what_the_server_refuses_is_refused(base: Path, change, message: str) -> None:
+    with serving(base) as server:
+        config = models_config(base, 1)
+        old, new = change
+        if "config {" in new:
+            config = config[: config.rindex("}")] + config[config.index("config {") :]
+        with pytest.raises(grpc.RpcError) as caught:
+            reload(server, config.replace(old, new) if "config {" not in new else config)
+        assert caught.value.code() == grpc.StatusCode.INVALID_ARGUMENT
+        assert message in caught.value.details()
+        assert states(server) == {1: "AVAILABLE"}

@@ -26,6 +26,8 @@ from predictor import load_predictor
 from serving.local import LocalBackend
 from serving.remote import RemoteBackend
 from serving.stand_in.interfaces import build_grpc_server
+from serving.stubs import predict_pb2
+from serving.tensors import fill_proto
 from speech.pipeline import read_pipeline, write_pipeline
 from tests.model_servers import ROOT, Running, free_port, running, server_process
 
@@ -127,7 +129,7 @@ def test_a_model_of_another_alphabet_is_refused(
     write_pipeline(tmp_path, type(pipeline)(**{**vars(pipeline), "alphabet": alphabet}))
     with (
         remote(tmp_path, server.address) as backend,
-        pytest.raises(ModelError, match=r"gives log_probs of shape \[1, \d+, 29\]; needed"),
+        pytest.raises(ModelError, match=r"gives log_probs float32 \[1, \d+, 29\] and .*; needed"),
     ):
         backend.log_probs([clip()])
 
@@ -138,6 +140,51 @@ def test_nobody_there_is_unavailable_after_a_few_tries(model_folder: Path) -> No
             backend.log_probs([clip()])
         with pytest.raises(ModelUnavailableError, match="UNAVAILABLE"):
             backend.check_ready()
+
+
+def test_a_proxy_for_web_pages_is_not_asked(server, model_folder, monkeypatch) -> None:
+    monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
+    with remote(model_folder, server.address) as backend:
+        backend.check_ready()
+
+
+@pytest.mark.parametrize(
+    ("log_probs", "num_frames"),
+    [
+        (np.zeros((1, 4, 29), np.int32), np.array([4], np.int32)),
+        (np.array([[[b"x"] * 29]], object), np.array([1], np.int32)),
+        (np.zeros((4, 29), np.float32), np.array([4], np.int32)),
+        (np.zeros((1, 4, 29), np.float32), np.array([4, 4], np.int32)),
+        (np.zeros((1, 4, 29), np.float32), np.array(4, np.int32)),
+        (np.zeros((1, 4, 29), np.float32), np.array([4.0], np.float32)),
+        (np.zeros((1, 4, 29), np.float32), np.array([-1], np.int32)),
+        (np.zeros((1, 4, 29), np.float32), np.array([5], np.int32)),
+    ],
+)
+def test_odd_answers_are_model_errors(server, model_folder, log_probs, num_frames) -> None:
+    odd = Odd(log_probs, num_frames)
+    with (
+        flaky_server(server, odd) as address,
+        remote(model_folder, address) as backend,
+        pytest.raises(ModelError, match=r"needed by pipeline\.json"),
+    ):
+        backend.log_probs([clip()])
+
+
+class Odd(grpc.ServerInterceptor):
+    """Answers every call with the same tensors."""
+
+    def __init__(self, log_probs: np.ndarray, num_frames: np.ndarray) -> None:
+        self.response = predict_pb2.PredictResponse()
+        fill_proto(self.response.outputs["log_probs"], log_probs)
+        fill_proto(self.response.outputs["num_frames"], num_frames)
+
+    def intercept_service(self, continuation: Callable, details: object) -> object:
+        handler = continuation(details)
+        answer = self.response.SerializeToString()
+        return grpc.unary_unary_rpc_method_handler(
+            lambda request, context: answer, handler.request_deserializer
+        )
 
 
 class Flaky(grpc.ServerInterceptor):
@@ -161,7 +208,7 @@ class Flaky(grpc.ServerInterceptor):
 
 
 @contextmanager
-def flaky_server(server: Running, flaky: Flaky) -> Iterator[str]:
+def flaky_server(server: Running, flaky: grpc.ServerInterceptor) -> Iterator[str]:
     """Serve the models of `server` behind an interceptor; yield the address."""
     built = build_grpc_server(server.manager, max_threads=2, interceptors=[flaky])
     port = built.add_insecure_port("127.0.0.1:0")
@@ -257,7 +304,11 @@ def test_tls_and_a_token(tls_server: tuple[str, Path], model_folder: Path) -> No
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"address": " "}, "address is empty"),
+        ({"address": " "}, "address ' '; needed: host:port"),
+        ({"address": "127.0.0.1"}, "needed: host:port"),
+        ({"address": "127.0.0.1:99999"}, "needed: host:port"),
+        ({"address": "http://127.0.0.1:8500"}, "needed: host:port"),
+        ({"version": 2**63}, "version 9223372036854775808 is not in 0"),
         ({"version": 1, "label": "stable"}, "got version 1 and label stable"),
         ({"token": "secret"}, "token without tls"),
         ({"ca_file": Path("x")}, "ca_file without tls"),

@@ -1,13 +1,18 @@
 """Flags are TensorFlow Serving's own; what is not honoured is refused by name."""
 
+import signal
 import subprocess
 import sys
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 import pytest
 
-from config import ModelServerConfig
+from config import ModelServerConfig, RemoteConfig, ServerConfig
 from server_flags import parse_server_flags
+from serving.remote import RemoteBackend
 from tests.model_servers import ROOT, free_port, server_process
 
 
@@ -69,6 +74,9 @@ def test_other_flags_are_refused_by_name(flag: str, message: str, capsys) -> Non
         (["--rest_api_port=70000"], "--rest_api_port 70000 is not in 1 to 65535"),
         (["--rest_api_port=8500"], "--rest_api_port 8500 cannot be same as --port"),
         (["--grpc_max_threads=0"], "--grpc_max_threads 0 is under 1"),
+        (["--batching_parameters_file=x"], "is set without --enable_batching"),
+        (["--model_name="], "--model_name is empty"),
+        (["--file_system_poll_wait_seconds=nan"], "file_system_poll_wait_seconds nan is negative"),
     ],
 )
 def test_values_out_of_range_are_refused(flags: list[str], message: str) -> None:
@@ -105,3 +113,19 @@ def test_the_command_ends_in_words(tmp_path: Path) -> None:
     assert done.returncode == 2
     assert "error: Invalid protobuf file" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_lets_running_requests_end(number: int) -> None:
+    port = free_port()
+    with server_process(port, free_port()) as process, ThreadPoolExecutor(1) as pool:
+        backend = RemoteBackend(ServerConfig().model, RemoteConfig(address=f"127.0.0.1:{port}"))
+        clip = np.zeros(22_050 * 100, np.float32)
+        backend.log_probs([clip])
+        answer = pool.submit(backend.log_probs, [clip])
+        time.sleep(0.1)
+        process.send_signal(number)
+        assert len(answer.result()) == 1
+        backend.close()
+        assert process.wait(60) == {signal.SIGINT: 130, signal.SIGTERM: 0}[number]
+        assert "Traceback" not in process.stdout.read()

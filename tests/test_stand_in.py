@@ -167,6 +167,14 @@ def test_shapes_that_do_not_fit_and_broken_tensors_are_refused(server: Running) 
     request.inputs["waveform"].tensor_content = b"\0" * 6
     code, message = refused(server.predictions.Predict, request)
     assert (code, message) == ("INVALID_ARGUMENT", "tensor parsing error: waveform")
+    for sizes in ((-1, 4), (1, -1), (1, -2)):
+        request = predict_request()
+        for dim, size in zip(request.inputs["waveform"].tensor_shape.dim, sizes, strict=True):
+            dim.size = size
+        assert refused(server.predictions.Predict, request)[1] == "tensor parsing error: waveform"
+    request = predict_request()
+    request.inputs["waveform"].dtype = 9999
+    assert refused(server.predictions.Predict, request)[1] == "tensor parsing error: waveform"
 
 
 def test_status_of_all_versions_and_of_one(server: Running) -> None:
@@ -293,6 +301,12 @@ def error(response) -> tuple[int, str]:
             "/v1/models/nobody/metadata",
             404,
             "Servable not found for request: Latest(nobody)",
+        ),
+        (
+            "GET",
+            f"/v1/models/{NAME}/versions/99999999999999999999",
+            400,
+            "Failed to convert version: 99999999999999999999 to numeric.",
         ),
         ("POST", "/v1/foo", 400, "Malformed request: POST /v1/foo"),
         ("PUT", f"/v1/models/{NAME}", 400, f"Malformed request: PUT /v1/models/{NAME}"),

@@ -21,7 +21,7 @@ Print the text of a WAV file, from TensorFlow Serving over gRPC.
   --log-probs  ask for log-probabilities and decode them here, with this pipeline.json`;
 
 // gRPC's own limit is 4 MB a message; a minute of audio takes 5 MB.
-const UNLIMITED = { "grpc.max_send_message_length": -1, "grpc.max_receive_message_length": -1 };
+const UNLIMITED = { "grpc.max_send_message_length": -1, "grpc.max_receive_message_length": -1, "grpc.enable_http_proxy": 0 };
 
 function parseOptions() {
   const text = { type: "string" };

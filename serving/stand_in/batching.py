@@ -86,7 +86,13 @@ class Batcher:
             arrays = [task[name] for task in batch.tasks]
             longest = np.max([array.shape[1:] for array in arrays], axis=0)
             message = f"Tensors with name '{name}' from different tasks have different shapes and "
-            message += "padding is turned off."
+            message += (
+                "padding is turned off.Set pad_variable_length_inputs to true, or ensure that"
+            )
+            message += (
+                " all tensors with the same namehave equal dimensions starting with the first"
+            )
+            message += " dim."
             fits = self._pads or all(array.shape[1:] == (*longest,) for array in arrays)
             check(fits, message, StatusCode.FAILED_PRECONDITION)
             arrays = [_pad(array, longest) for array in arrays]

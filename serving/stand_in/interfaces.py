@@ -36,14 +36,6 @@ _HTTP = {"NOT_FOUND": 404, "RESOURCE_EXHAUSTED": 429, "UNIMPLEMENTED": 501, "UNA
 _HTTP |= dict.fromkeys(["INVALID_ARGUMENT", "FAILED_PRECONDITION", "OUT_OF_RANGE"], 400)
 
 
-def _predict(manager: ModelManager, request: Any) -> Any:
-    return manager.servable(request.model_spec).predict(request)
-
-
-def _status(manager: ModelManager, request: Any) -> Any:
-    return manager.status(request.model_spec)
-
-
 def _metadata(manager: ModelManager, request: Any) -> Any:
     message = "GetModelMetadataRequest must specify at least one metadata_field"
     check(request.metadata_field, message)
@@ -61,14 +53,16 @@ def _reload(manager: ModelManager, request: Any) -> Any:
     message = "ServerModelConfig type not supported by HandleReloadConfigRequest."
     message += " Only ModelConfigList is currently supported"
     check(request.config.HasField("model_config_list"), message)
-    manager.reload(request.config)
+    missing = ", ".join(manager.apply(request.config))
+    message = f"Some models did not become available: {{{missing}}}"
+    check(not missing, message, grpc.StatusCode.UNKNOWN)
     return ReloadConfigResponse()
 
 
 _METHODS = (
-    ("PredictionService/Predict", PredictRequest, _predict),
+    ("PredictionService/Predict", PredictRequest, ModelManager.predict),
     ("PredictionService/GetModelMetadata", metadata_pb2.GetModelMetadataRequest, _metadata),
-    ("ModelService/GetModelStatus", GetModelStatusRequest, _status),
+    ("ModelService/GetModelStatus", GetModelStatusRequest, ModelManager.status),
     ("ModelService/HandleReloadConfigRequest", ReloadConfigRequest, _reload),
 )
 
@@ -105,7 +99,9 @@ def build_rest_app(manager: ModelManager) -> Starlette:
             content = await run_in_threadpool(_handle, manager, request.method, path, body)
         except RefusedError as refused:
             status, content = _HTTP.get(refused.code.name, 500), {"error": str(refused)}
-        text = json.dumps(content, indent=1, ensure_ascii=False)
+        except Exception as error:  # a mistake of this server's, said in its own form
+            status, content = 500, {"error": f"{type(error).__name__}: {error}"}
+        text = json.dumps(content, indent=1, ensure_ascii=False).encode(errors="replace")
         return Response(text, status, media_type="application/json")
 
     app = Starlette()
@@ -120,12 +116,13 @@ def _handle(manager: ModelManager, method: str, path: str, body: bytes) -> Any:
     name, version, label, what = match.groups(default="")
     check(name, "Missing model name in request.")
     spec: dict[str, Any] = {"name": unquote(name), "version_label": unquote(label) or None}
+    check(len(version) < 19, f"Failed to convert version: {version} to numeric.")
     spec |= {"version": {"value": int(version)}} if version else {}
     if method == "POST":
         check(what.lower() == "predict", f"no {what} here", grpc.StatusCode.UNIMPLEMENTED)
         return _predict_json(manager, PredictRequest(model_spec=spec), parse_body(body))
     if not what:
-        return _to_dict(_status(manager, GetModelStatusRequest(model_spec=spec)))
+        return _to_dict(manager.status(GetModelStatusRequest(model_spec=spec)))
     request = metadata_pb2.GetModelMetadataRequest(
         model_spec=spec, metadata_field=["signature_def"]
     )
@@ -141,7 +138,7 @@ def _predict_json(manager: ModelManager, request: Any, document: dict[str, Any])
     request.model_spec.signature_name = name
     for alias, array in read_inputs(document, signatures[name].inputs).items():
         fill_proto(request.inputs[alias], array)
-    return to_json(_predict(manager, request), rows="instances" in document)
+    return to_json(manager.predict(request), rows="instances" in document)
 
 
 def _to_dict(message: Any) -> dict[str, Any]:

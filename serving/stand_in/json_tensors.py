@@ -15,8 +15,9 @@ _NUMBERS: dict[str, set[type]] = {"float": {int, float}, "int32": {int}, "int64"
 _NAMES = {"NoneType": "Null", "str": "String", "list": "Array", "dict": "Object", "bool": "Bool"}
 
 
-def _show(value: Any) -> str:
-    return f"JSON Value: {json.dumps(value, indent=4, ensure_ascii=False)}"
+def _check(holds: Any, value: Any, words: str) -> None:
+    if not holds:  # only now: to write out a minute of samples takes a second
+        raise RefusedError(f"JSON Value: {json.dumps(value, indent=4)} {words}")
 
 
 def parse_body(body: bytes) -> dict[str, Any]:
@@ -27,25 +28,23 @@ def parse_body(body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         position = getattr(error, "pos", 0)
         raise RefusedError(f"JSON Parse error: {error} at offset: {position}") from error
-    check(isinstance(document, dict), lambda: f"{_show(document)} Is not object")
+    _check(isinstance(document, dict), document, "Is not object")
     message = "not formatted correctly. 'signature_name' key must be a string value."
-    named = isinstance(document.get("signature_name", ""), str)
-    check(named, lambda: f"{_show(document)} {message}")
+    _check(isinstance(document.get("signature_name", ""), str), document, message)
     return document
 
 
 def read_inputs(document: dict[str, Any], infos: Any) -> dict[str, np.ndarray]:
     """Return an array for each input, from rows (`instances`) or columns (`inputs`)."""
-    message = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
-    only = not {"instances", "inputs"} <= document.keys()
-    check(only, lambda: f"{_show(document)} {message}")
     rows: Any = document.get("instances")
     values: Any = document.get("inputs")
+    message = "Not formatted correctly expecting only one of 'inputs' or 'instances' keys to exist "
+    _check(not {"instances", "inputs"} <= document.keys(), document, message)
     check(not {"instances", "inputs"}.isdisjoint(document), "Missing 'inputs' or 'instances' key")
     if "instances" in document:
-        listed = isinstance(rows, list)
-        check(listed, lambda: f"{_show(document)} Excepting 'instances' to be an list/array")
-        check(rows, lambda: f"{_show(document)} No values in 'instances' array")
+        message = "Excepting 'instances' to be an list/array"
+        _check(isinstance(rows, list), document, message)
+        _check(rows, document, "No values in 'instances' array")
         values = _to_columns(rows, infos) if _is_named(rows[0]) else rows
     if not _is_named(values):
         plain = "inputs is a plain value/list" if rows is None else "instances is a plain list"
@@ -80,16 +79,18 @@ def _to_array(value: Any, name: str) -> np.ndarray:
         kind = {"float": "float32", "string": "object"}.get(name, name)
         return np.array(values, kind).reshape(boxed.shape)
     except (ValueError, OverflowError) as error:  # ragged, not base64, too large
-        raise RefusedError(f"{_show(value)} is not a tensor of type {name}: {error}") from error
+        _check(False, value, f"is not a tensor of type {name}: {error}")
+        raise  # `_check` has raised already
 
 
 def _to_leaf(value: Any, name: str) -> Any:
     kind = _NAMES.get(type(value).__name__, "Number")
     fits = name == "string" and isinstance(value, (str, dict))
-    check(fits, lambda: f"{_show(value)} Type: {kind} is not of expected type: {name}")
+    _check(fits, value, f"Type: {kind} is not of expected type: {name}")
     if isinstance(value, str):
         return value.encode()
-    check([*value] == ["b64"], lambda: f"{_show(value)} not formatted correctly for base64 data")
+    is_base64 = [*value] == ["b64"] and isinstance(value["b64"], str)
+    _check(is_base64, value, "not formatted correctly for base64 data")
     return base64.b64decode(value["b64"], validate=True)
 
 

@@ -30,6 +30,10 @@ class ModelManager:
         self._status: dict[str, dict[int, ModelVersionStatus]] = defaultdict(dict)
         self._failures: dict[tuple[str, int], int] = defaultdict(int)
 
+    def predict(self, request: Any) -> Any:
+        """Answer a `PredictRequest`."""
+        return self.servable(request.model_spec).predict(request)
+
     def servable(self, spec: Any) -> Servable:
         """Return what answers for a `ModelSpec`; `RefusedError` if nothing does."""
         check(spec.name, "ModelSpec has no name specified.")
@@ -40,9 +44,10 @@ class ModelManager:
         check(version in versions, message, StatusCode.NOT_FOUND)
         return versions[version]
 
-    def status(self, spec: Any) -> GetModelStatusResponse:
-        """Return the states of all versions, or of the one that a `ModelSpec` names."""
-        wanted, known = self._version(spec), dict(self._status.get(spec.name, {}))
+    def status(self, request: Any) -> GetModelStatusResponse:
+        """Answer a `GetModelStatusRequest`: all versions, or the one that it names."""
+        spec = request.model_spec
+        wanted, known = self._version(spec), self._status.get(spec.name, {})
         which = "any versions" if wanted is None else f"version {wanted}"
         found = [known[v] for v in sorted(known, reverse=True) if wanted in (None, v)]
         check(found, f"Could not find {which} of model {spec.name}", StatusCode.NOT_FOUND)
@@ -59,27 +64,45 @@ class ModelManager:
     def _labels(self, name: str) -> dict[str, int]:
         return dict(self._configs[name].version_labels) if name in self._configs else {}
 
-    def reload(self, config: Any) -> None:
-        """Serve the models of a `ModelServerConfig` and no others; returns once they are tried."""
-        models = {model.name: model for model in config.model_config_list.config}
-        for name, model in models.items():
-            for label, version in model.version_labels.items():
-                early = self._early_labels and self._labels(name).get(label, version) == version
-                message = f"Request to assign label to version {version} of model {name}, which is"
-                message += " not currently available for inference"
-                there = early or version in self._available.get(name, {})
-                check(there, message, StatusCode.FAILED_PRECONDITION)
+    def apply(self, config: Any) -> list[str]:
+        """Serve the models of a `ModelServerConfig` and no others.
+
+        Returns:
+            New models of which no version is available, once each was tried.
+        """
+        message = "Cannot transition to requested config. It is only legal to transition from one"
+        message += " ModelConfigList to another."
+        check(config.HasField("model_config_list"), message, StatusCode.FAILED_PRECONDITION)
+        models: dict[str, Any] = {}
+        for model in config.model_config_list.config:
+            self._check_model(model, models)
+            models[model.name] = model
         added, self._configs = models.keys() - self._configs.keys(), models
         self.poll()
-        failed = ", ".join(name for name in sorted(added) if not self._available.get(name))
-        message = f"Some models did not become available: {{{failed}}}"
-        check(not failed, message, StatusCode.UNKNOWN)
+        return [name for name in sorted(added) if not self._available.get(name)]
+
+    def _check_model(self, model: Any, before: dict[str, Any]) -> None:
+        name, path = model.name, model.base_path
+        check(name not in before, f"Illegal to list model {name} multiple times in config list")
+        message = f"Model {name} requests unsupported platform {model.model_platform}"
+        check(model.model_platform == "tensorflow", message)
+        message = f"Expected model {name} to have an absolute path or URI; got base_path()={path}"
+        check(Path(path).is_absolute(), message)
+        for label, version in model.version_labels.items():
+            early = self._early_labels and self._labels(name).get(label, version) == version
+            message = f"Request to assign label to version {version} of model {name}, which is"
+            message += " not currently available for inference"
+            there = early or version in self._available.get(name, {})
+            check(there, message, StatusCode.FAILED_PRECONDITION)
 
     def poll(self) -> None:
         """Load and drop versions until the folders and the configuration are followed."""
         with self._polling:
             for name in {*self._configs, *self._available}:
-                self._follow(name, _aspired(self._configs.get(name)))
+                try:
+                    self._follow(name, _aspired(self._configs.get(name)))
+                except OSError as error:  # it may be away for a moment: keep what there is
+                    logger.error("Could not find base path for servable %s: %s", name, error)
 
     def _follow(self, name: str, aspired: dict[int, Path]) -> None:
         for version in aspired.keys() - self._available[name].keys():
@@ -90,9 +113,9 @@ class ModelManager:
         available = self._available[name]
         if aspired and not available.keys() & aspired.keys():
             return  # nothing would be left
+        self._available[name] = {v: available[v] for v in available.keys() & aspired.keys()}
         for version in available.keys() - aspired.keys():
             self._set_status(name, version, "END")
-        self._available[name] = {v: available[v] for v in available.keys() & aspired.keys()}
 
     def _try_to_load(self, name: str, version: int, path: Path) -> None:
         self._set_status(name, version, "LOADING")
@@ -117,18 +140,24 @@ class ModelManager:
 
 def _aspired(config: Any) -> dict[int, Path]:
     """Return the versions that a model's policy asks for, of those that its folder has."""
-    base = Path(config.base_path) if config else Path()
-    folders = sorted(base.iterdir()) if config and base.is_dir() else []
+    if config is None:
+        return {}
+    folders = sorted(Path(config.base_path).iterdir())
     found = {int(path.name): path for path in folders if path.name.isdecimal() and path.is_dir()}
-    policy = config.model_version_policy if config else None
-    if policy and policy.HasField("specific"):
+    if not found:
+        message = "No versions of servable %s found under base path %s. Did you forget to name your"
+        logger.error(
+            f"{message} leaf directory as a number (eg. '/1/')?", config.name, config.base_path
+        )
+    policy = config.model_version_policy
+    if policy.HasField("specific"):
         return {version: found[version] for version in policy.specific.versions if version in found}
-    if policy and not policy.HasField("all"):
-        return {v: found[v] for v in sorted(found)[-(policy.latest.num_versions or 1) :]}
-    return found
+    if policy.HasField("all"):
+        return found
+    return {v: found[v] for v in sorted(found)[-(policy.latest.num_versions or 1) :]}
 
 
-def every(seconds: float, action: Callable[[], None], stopped: threading.Event) -> None:
+def every(seconds: float, action: Callable[[], object], stopped: threading.Event) -> None:
     """Call `action` in a thread every `seconds`, if not 0, until `stopped`; log what it raises."""
 
     def loop() -> None:

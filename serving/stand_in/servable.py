@@ -26,13 +26,10 @@ class RefusedError(Exception):
         self.code = code
 
 
-Message = str | Callable[[], str]
-
-
-def check(holds: Any, message: Message, code: StatusCode = StatusCode.INVALID_ARGUMENT) -> None:
-    """Raise `RefusedError` unless it holds; a message that takes long to write is a function."""
+def check(holds: Any, message: str, code: StatusCode = StatusCode.INVALID_ARGUMENT) -> None:
+    """Raise `RefusedError` unless it holds."""
     if not holds:
-        raise RefusedError(message if isinstance(message, str) else message(), code)
+        raise RefusedError(message, code)
 
 
 class Servable:
@@ -75,8 +72,10 @@ class Servable:
         def run(feeds: Inputs) -> list[np.ndarray]:
             return self._session.run(fetches, feeds)
 
+        # What differs in rank cannot share a batch: one client's mistake stays its own.
+        key = (self, *fetches, *(array.ndim for array in inputs.values()))
         try:
-            return self._batching((self, *fetches), inputs, run) if self._batching else run(inputs)
+            return self._batching(key, inputs, run) if self._batching else run(inputs)
         except tf.errors.OpError as error:
             raise RefusedError(error.message, CODES[error.error_code]) from error
         except ValueError as error:  # a shape that the signature does not take
@@ -96,9 +95,10 @@ def _read_inputs(infos: Any, given: Any) -> Inputs:
     for position, alias in enumerate(sorted(given)):
         message = f"input tensor alias not found in signature: {alias}. Inputs expected to be in"
         check(alias in infos, f"{message} the set {_set(infos)}.")
-        wanted, got = dtype_name(infos[alias].dtype), dtype_name(given[alias].dtype)
-        check(wanted == got, f"Expects arg[{position}] to be {wanted} but {got} is provided")
+        wanted = dtype_name(infos[alias].dtype)
         try:
+            got = dtype_name(given[alias].dtype)
+            check(wanted == got, f"Expects arg[{position}] to be {wanted} but {got} is provided")
             inputs[infos[alias].name] = to_array(given[alias])
         except ValueError as error:
             raise RefusedError(f"tensor parsing error: {alias}") from error
