@@ -17,7 +17,17 @@ from typing import Annotated, Any
 import uvicorn
 from anyio import CapacityLimiter
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Depends, FastAPI, File, HTTPException, Request, Response, UploadFile
+from fastapi import (
+    APIRouter,
+    Depends,
+    FastAPI,
+    File,
+    HTTPException,
+    Query,
+    Request,
+    Response,
+    UploadFile,
+)
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
 from starlette.concurrency import run_in_threadpool
@@ -33,7 +43,8 @@ from config import (
 from http_limits import BodyLimit
 from predictor import Predictor, load_predictor
 from settings import read_settings
-from speech.transcript import Transcript
+from speech.subtitles import to_text
+from upload_forms import MEDIA_TYPES, UploadAnswer, UploadQuery, options_of
 
 logger = logging.getLogger("stt.api")
 
@@ -41,27 +52,6 @@ MESSAGE = "WAV to Tensor Processor API is running"
 RETRY_AFTER_S = 5
 _MAX_CHECKS = 4
 _LOG_BYTES = 5 * 1024 * 1024
-
-
-class UploadAnswer(BaseModel):
-    """What `/upload/` returns; `transcryption` is the contract's spelling."""
-
-    transcryption: str
-    transcription: str
-    confidence: float
-    duration_s: float
-    model: str
-
-    @classmethod
-    def of(cls, transcript: Transcript) -> UploadAnswer:
-        """Return the answer for a transcript."""
-        return cls(
-            transcryption=transcript.text,
-            transcription=transcript.text,
-            confidence=transcript.confidence,
-            duration_s=transcript.duration_s,
-            model=transcript.model,
-        )
 
 
 class ErrorAnswer(BaseModel):
@@ -192,20 +182,37 @@ async def ready(request: Request) -> dict[str, str]:
     return {"status": "ready", "model": predictor.pipeline.name}
 
 
-@router.post("/upload/", responses={code: {"model": ErrorAnswer} for code in (400, 413, 503)})
+@router.post(
+    "/upload/",
+    response_model=UploadAnswer,
+    response_model_exclude_none=True,
+    responses={
+        200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}},
+        **{code: {"model": ErrorAnswer} for code in (400, 413, 503)},
+    },
+)
 def upload(
     request: Request,
     file: Annotated[UploadFile, File(description="A native WAV file.")],
+    query: Annotated[UploadQuery, Query()],
     predictor: PredictorDep,
     config: ConfigDep,
-) -> UploadAnswer:
+) -> UploadAnswer | Response:
     """Transcribe a WAV file: mono, 16-bit PCM, 22 050 Hz."""
     if (file.size or 0) > config.max_upload_bytes:
         raise HTTPException(
             413, f"got {file.size} bytes; needed: at most {config.max_upload_bytes} bytes"
         )
+    try:
+        options = options_of(query, predictor.pipeline.alphabet)
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
     with request.app.state.running:
-        return UploadAnswer.of(predictor.transcribe(file.file.read()))
+        transcript = predictor.transcribe(file.file.read(), options)
+    if query.format == "json":
+        return UploadAnswer.of(transcript, words=query.words)
+    content = to_text(transcript, query.format)
+    return Response(content, media_type=MEDIA_TYPES[query.format])
 
 
 def _answer_error(_: Request, error: Exception) -> JSONResponse:

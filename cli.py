@@ -13,11 +13,16 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+import cli_language_model
 from cli_training import app, folder_of
+from cli_tuning import tune
 from config import AudioError, CorpusError
 from quiet_start import start_tensorflow
 from terminal import bar, errors, exit_codes, say
 from training.manifest import Split
+
+cli_language_model.app.command()(tune)
+app.add_typer(cli_language_model.app, name="lm")
 
 
 class TextFormat(StrEnum):
@@ -25,8 +30,19 @@ class TextFormat(StrEnum):
 
     text = "text"
     json = "json"
+    srt = "srt"
+    vtt = "vtt"
 
 
+class DecoderName(StrEnum):
+    """The best path, or the best text."""
+
+    greedy = "greedy"
+    beam = "beam"
+
+
+DecoderOption = Annotated[DecoderName | None, typer.Option(help="The model's own if not given.")]
+BeamWidthOption = Annotated[int | None, typer.Option(min=1, max=1024, help="Texts kept a frame.")]
 ModelOption = Annotated[Path | None, typer.Option("--model", "-m", help="Folder of a model.")]
 RemoteOption = Annotated[
     str | None, typer.Option("--tf-serving", help="host:port of a TensorFlow Serving's gRPC.")
@@ -40,9 +56,11 @@ def evaluate(
     split: Annotated[Split, typer.Option()] = Split.test,
     corpus: Annotated[str | None, typer.Option(help="Only this corpus of the manifest.")] = None,
     output: Annotated[Path | None, typer.Option(help="Folder of the report.")] = None,
+    decoder: DecoderOption = None,
+    beam_width: BeamWidthOption = None,
     tf_serving: RemoteOption = None,
 ) -> None:
-    """Measure MODEL on a split: word and character error rates, the worst clips, the speed.
+    """Measure MODEL on a split: error rates, worst clips, speed, and how far to trust confidence.
 
     Example: `stt evaluate Data/ljspeech --split validation`
     """
@@ -57,10 +75,12 @@ def evaluate(
         if not utterances:
             raise CorpusError(f"{manifest} has no {split} utterance of {corpus or 'any corpus'}")
         predictor = _load_predictor(model=model, tf_serving=tf_serving, max_duration_s=inf)
+        options = _decoding_options(predictor, decoder, beam_width)
         with bar("evaluating") as progress:
-            evaluation = run_evaluation(predictor, utterances, progress)
+            evaluation = run_evaluation(predictor, utterances, progress, options)
         say(to_markdown(evaluation))
         parts = ["evaluation", evaluation.model, split, *([corpus] if corpus else [])]
+        parts += [decoder] if decoder else []
         for path in write_evaluation(output or folder_of(manifest), "-".join(parts), evaluation):
             errors.print(f"wrote {escape(str(path))}", soft_wrap=True)
 
@@ -70,34 +90,75 @@ def transcribe(
     audio: Annotated[list[str], typer.Argument(help="Files, folders, globs, or - for stdin.")],
     model: ModelOption = None,
     output_format: Annotated[TextFormat, typer.Option("--format", "-f")] = TextFormat.text,
+    output: Annotated[
+        Path | None, typer.Option("--output", "-o", help="A file a source, here.")
+    ] = None,
+    words: Annotated[bool, typer.Option(help="Times and confidence of words (json).")] = False,
+    n_best: Annotated[int, typer.Option(min=1, help="Likeliest texts (json).")] = 1,
+    decoder: DecoderOption = None,
+    beam_width: BeamWidthOption = None,
+    hotword: Annotated[list[str] | None, typer.Option(help="`phrase` or `phrase:8`.")] = None,
     tf_serving: RemoteOption = None,
 ) -> None:
-    """Print the text of any audio that libsndfile opens; several files in batches.
+    """Print the text of any audio that libsndfile opens, of any length; several files in batches.
 
-    Example: `stt transcribe Data/samples --format json`
+    Example: `stt transcribe Data/samples --format json --words`
+
+    Example: `stt transcribe lecture.flac --format srt --output subtitles --hotword "Philip Steels"`
 
     A file that cannot be read is reported on standard error, and the exit code is then 3.
     """
-    from transcription import find_sources, transcribe_files
+    from transcription import find_sources, transcribe_files, write_transcript
 
     failed = 0
     with exit_codes():
         sources = [source for name in audio for source in find_sources(name)]
         predictor = _load_predictor(model=model, tf_serving=tf_serving, max_duration_s=inf)
-        with bar("transcribing") as progress:
-            results = transcribe_files(predictor, sources)
-            for done, (name, result) in enumerate(results, start=1):
+        options = _decoding_options(predictor, decoder, beam_width, n_best, hotword or [])
+        with bar("transcribing", as_share=True) as progress:
+            for name, result in transcribe_files(predictor, sources, options, progress):
                 if isinstance(result, AudioError):
                     failed += 1
                     line = escape(f"{name}: {result}")
                     errors.print(f"[bold red]error:[/] {line}", soft_wrap=True)
-                elif output_format is TextFormat.json:
-                    print(json.dumps({"file": name, **result.to_json()}, ensure_ascii=False))
+                    continue
+                text = _formatted(name, result, output_format, words=words, alone=len(sources) == 1)
+                if output:
+                    say(str(write_transcript(output, name, text, output_format.value)))
                 else:
-                    print(result.text if len(sources) == 1 else f"{name}\t{result.text}")
-                progress(done, len(sources))
+                    print(text, end="")
     if failed:
         raise typer.Exit(3)
+
+
+def _formatted(name: str, result: Any, form: TextFormat, *, words: bool, alone: bool) -> str:
+    from speech.subtitles import to_text
+
+    if form is TextFormat.json:
+        values = {"file": name, **result.to_json(words=words)}
+        return json.dumps(values, ensure_ascii=False) + "\n"
+    if form is TextFormat.text and not alone:
+        return f"{name}\t{result.text}\n"
+    return to_text(result, form.value)
+
+
+def _decoding_options(
+    predictor: Any,
+    decoder: DecoderName | None,
+    beam_width: int | None,
+    n_best: int = 1,
+    hotwords: list[str] | None = None,
+) -> Any:
+    from speech.decoding.decoder import DecodingOptions
+    from speech.decoding.hotwords import parse_hotword
+
+    alphabet = predictor.pipeline.alphabet
+    return DecodingOptions(
+        decoder=decoder.value if decoder else None,
+        beam_width=beam_width,
+        n_best=n_best,
+        hotwords=tuple(parse_hotword(text, alphabet) for text in hotwords or []),
+    )
 
 
 @app.command()

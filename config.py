@@ -222,6 +222,41 @@ def _is_address(address: str) -> bool:
 
 
 @dataclass(frozen=True, kw_only=True)
+class DecodingConfig:
+    """How log-probabilities become text.
+
+    Args:
+        decoder: `greedy`, the best path; or `beam`, the best text, with a language model if the
+            model has one.
+        beam_width: texts kept a frame.
+        lm_weight: of the language model's log-probability beside the network's.
+        word_score: added for each space, in nats; over 0 gives more and shorter words.
+        beam_threshold: texts that are so many nats behind the best one are dropped.
+        max_symbols: the likeliest symbols of a frame that are tried.
+        blank_share: of frames in a row whose blank is likelier than this, one is kept.
+    """
+
+    decoder: Literal["greedy", "beam"] = "beam"
+    beam_width: int = 32
+    lm_weight: float = 1.4
+    word_score: float = 0.0
+    beam_threshold: float = 8.0
+    max_symbols: int = 5
+    blank_share: float = 0.95
+
+    def __post_init__(self) -> None:
+        _check(
+            self.decoder in ("greedy", "beam"), f"decoder {self.decoder!r} is not greedy or beam"
+        )
+        _check(1 <= self.beam_width <= 1024, f"beam_width {self.beam_width} is not in 1 to 1024")
+        _check(0 <= self.lm_weight < inf, f"lm_weight {self.lm_weight} is negative")
+        _check(-inf < self.word_score < inf, f"word_score {self.word_score} is not a number")
+        _check(self.beam_threshold > 0, f"beam_threshold {self.beam_threshold} is not positive")
+        _check(self.max_symbols >= 2, f"max_symbols {self.max_symbols} is under 2")
+        _check(0 < self.blank_share <= 1, f"blank_share {self.blank_share} is not in (0, 1]")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RemoteConfig:
     """A model behind TensorFlow Serving's gRPC port.
 
@@ -346,6 +381,11 @@ def network_from_json(values: dict[str, Any]) -> NetworkConfig:
         for convolution in convolutions
     )
     return _from_json(NetworkConfig, {**values, "convolutions": blocks})
+
+
+def decoding_from_json(values: dict[str, Any]) -> DecodingConfig:
+    """Read what `to_json` wrote; an unknown or missing key raises `ModelError`."""
+    return _from_json(DecodingConfig, values)
 
 
 def audio_from_json(values: dict[str, Any]) -> AudioConfig:

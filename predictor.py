@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from config import AudioConfig, ServerConfig
+from config import AudioConfig, DecodingConfig, ServerConfig
 from quiet_start import start_tensorflow
 from serving.backend import Backend
 from speech.audio import Waveform, decode_native
-from speech.decoding import greedy_confidence, greedy_decode
+from speech.decoding.decoder import Decoded, DecodedWord, Decoder, DecodingOptions
 from speech.pipeline import Pipeline
-from speech.transcript import Transcript
+from speech.segmentation import SegmentationConfig, Span, cut
+from speech.transcript import Alternative, Transcript, Word
 
 logger = logging.getLogger("stt.predictor")
 
@@ -23,15 +24,37 @@ BATCH_SECONDS = 60.0
 MAX_BATCH = 16
 
 
+@dataclass(frozen=True)
+class _Piece:
+    """A part of a recording: whose it is, where it lies, and its samples."""
+
+    recording: int
+    span: Span
+    samples: Waveform
+
+
 class Predictor:
     """Transcribes with a backend; safe to call from several threads."""
 
-    def __init__(self, backend: Backend, *, max_duration_s: float | None = None) -> None:
-        """Use `backend`; `max_duration_s` can lower the longest duration of the model's own."""
+    def __init__(
+        self,
+        backend: Backend,
+        *,
+        decoder: Decoder | None = None,
+        max_duration_s: float | None = None,
+    ) -> None:
+        """Use `backend`, and for its log-probabilities `decoder`: the best path if None.
+
+        Args:
+            max_duration_s: of audio that is taken; the model's own limit if None. What is longer
+                than a piece of `SegmentationConfig` is cut at silences.
+        """
         self.backend = backend
         own = backend.pipeline.audio
-        limit = min(own.max_duration_s, max_duration_s or own.max_duration_s)
-        self.audio: AudioConfig = replace(own, max_duration_s=limit)
+        self.audio: AudioConfig = replace(own, max_duration_s=max_duration_s or own.max_duration_s)
+        greedy = DecodingConfig(decoder="greedy", lm_weight=0.0)
+        self.decoder = decoder or Decoder(backend.pipeline.alphabet, greedy)
+        self._segmentation = SegmentationConfig()
 
     @property
     def pipeline(self) -> Pipeline:
@@ -42,43 +65,67 @@ class Predictor:
         """Run the model once, so that the first request is as fast as the others."""
         self.backend.log_probs([np.zeros(self.audio.sample_rate_hz, np.float32)])
 
-    def transcribe(self, wav_bytes: bytes) -> Transcript:
+    def transcribe(self, wav_bytes: bytes, options: DecodingOptions | None = None) -> Transcript:
         """Transcribe a native WAV file; `AudioError` says what else it is."""
-        return self.transcribe_waveforms([decode_native(wav_bytes, self.audio)])[0]
+        return self.transcribe_waveforms([decode_native(wav_bytes, self.audio)], options)[0]
 
-    def transcribe_waveforms(self, waveforms: Sequence[Waveform]) -> list[Transcript]:
-        """Transcribe clips in batches of like length.
+    def transcribe_waveforms(
+        self,
+        waveforms: Sequence[Waveform],
+        options: DecodingOptions | None = None,
+        *,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Transcript]:
+        """Transcribe recordings of any length: in pieces, pieces of like length in batches.
 
         Args:
             waveforms: each float32 `[samples]` in [-1, 1] at the model's rate, at least one sample.
+            progress: called with how many pieces are done, and of how many.
 
         Returns:
-            One transcript a clip, in the order given.
+            One transcript a recording, in the order given.
         """
         for waveform in waveforms:
             if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
                 raise ValueError(
                     f"a waveform of shape {waveform.shape}; needed: [samples], all finite"
                 )
-        transcripts: dict[int, Transcript] = {}
-        for batch in self._batches(waveforms):
+        pieces = self._cut(waveforms)
+        decoded: dict[int, Decoded] = {}
+        for batch in self._batches([len(piece.samples) for piece in pieces]):
             started = time.perf_counter()
-            clips = [waveforms[i] for i in batch]
+            clips = [pieces[i].samples for i in batch]
             for i, log_probs in zip(batch, self.backend.log_probs(clips), strict=True):
-                transcripts[i] = self._decode(log_probs, len(waveforms[i]))
+                decoded[i] = self.decoder.decode(log_probs, options)
             logger.info(
                 "%d clips, %.1f s of audio in %.3f s",
                 len(batch),
                 sum(map(len, clips)) / self.audio.sample_rate_hz,
                 time.perf_counter() - started,
             )
-        return [transcripts[i] for i in range(len(waveforms))]
+            if progress:
+                progress(len(decoded), len(pieces))
+        found: list[list[tuple[Span, Decoded]]] = [[] for _ in waveforms]
+        for i, piece in enumerate(pieces):
+            found[piece.recording].append((piece.span, decoded[i]))
+        return [
+            self._join(parts, len(waveform))
+            for parts, waveform in zip(found, waveforms, strict=True)
+        ]
 
-    def _batches(self, waveforms: Sequence[Waveform]) -> Iterator[list[int]]:
+    def _cut(self, waveforms: Sequence[Waveform]) -> list[_Piece]:
+        rate, config = self.audio.sample_rate_hz, self._segmentation
+        return [
+            _Piece(i, span, waveform[span.start : span.end])
+            for i, waveform in enumerate(waveforms)
+            for span in cut(waveform, sample_rate_hz=rate, config=config)
+        ]
+
+    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         limit = BATCH_SECONDS * self.audio.sample_rate_hz
         batch: list[int] = []
-        for i in sorted(range(len(waveforms)), key=lambda i: len(waveforms[i])):
-            too_long = len(waveforms[i]) * (len(batch) + 1) > limit
+        for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
+            too_long = lengths[i] * (len(batch) + 1) > limit
             if batch and (too_long or len(batch) == MAX_BATCH):
                 yield batch
                 batch = []
@@ -86,32 +133,67 @@ class Predictor:
         if batch:
             yield batch
 
-    def _decode(self, log_probs: np.ndarray, num_samples: int) -> Transcript:
-        alphabet = self.pipeline.alphabet
+    def _join(self, parts: Sequence[tuple[Span, Decoded]], num_samples: int) -> Transcript:
+        words = tuple(word for span, part in parts for word in self._words(part.words, span))
+        hypotheses = parts[0][1].hypotheses if len(parts) == 1 else ()
+        weights = [max(1, len(part.words)) for _, part in parts]
+        sure = [part.confidence for _, part in parts]
+        confidence = np.average(sure, weights=weights) if parts else 1.0
         return Transcript(
-            text=greedy_decode(log_probs, alphabet),
-            confidence=round(greedy_confidence(log_probs, alphabet), 4),
+            text=" ".join(part.text for _, part in parts if part.text),
+            confidence=round(float(confidence), 4),
             duration_s=round(num_samples / self.audio.sample_rate_hz, 3),
             model=self.pipeline.name,
+            words=words,
+            alternatives=tuple(
+                Alternative(text=h.text, score=round(h.score, 4)) for h in hypotheses
+            )
+            if len(hypotheses) > 1
+            else (),
         )
+
+    def _words(self, words: Sequence[DecodedWord], span: Span) -> Iterator[Word]:
+        """Give words the times of the recording.
+
+        A word's sound goes on for about a frame after its last letter's: measured on words joined
+        with known silences, `tests/test_word_times.py`.
+        """
+        rate, frame_s = self.audio.sample_rate_hz, self.pipeline.output_frame_s
+        offset_s, longest_s = span.start / rate, span.num_samples / rate
+        starts = [word.start for word in words[1:]]
+        for word, following in zip(
+            words, [*starts, words[-1].end + 1 if words else 0], strict=True
+        ):
+            end = min(word.end + 1, max(following, word.end))
+            yield Word(
+                text=word.text,
+                start_s=round(offset_s + min(word.start * frame_s, longest_s), 3),
+                end_s=round(offset_s + min(end * frame_s, longest_s), 3),
+                confidence=round(word.confidence, 4),
+            )
 
 
 def load_predictor(config: ServerConfig) -> Predictor:
     """Return a predictor of the model that `config` names: in this process, or a remote one.
 
     Only a model in this process needs TensorFlow, and is run once. A remote one is not called yet.
+    Both decode here, with the language model of the folder `config.model`.
 
     Raises:
         ModelError: no model there, or a broken one.
     """
+    backend: Backend
     if config.remote:
         from serving.remote import RemoteBackend
 
         backend = RemoteBackend(config.model, config.remote)
-        return Predictor(backend, max_duration_s=config.max_duration_s)
-    start_tensorflow()
-    from serving.local import LocalBackend
+    else:
+        start_tensorflow()
+        from serving.local import LocalBackend
 
-    predictor = Predictor(LocalBackend(config.model), max_duration_s=config.max_duration_s)
-    predictor.warm_up()
+        backend = LocalBackend(config.model)
+    decoder = Decoder.of_model(config.model, backend.pipeline.alphabet)
+    predictor = Predictor(backend, decoder=decoder, max_duration_s=config.max_duration_s)
+    if not config.remote:
+        predictor.warm_up()
     return predictor

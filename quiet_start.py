@@ -16,14 +16,15 @@ def start_tensorflow() -> None:
     level = os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     if level != "3":
         return
-    with _standard_error_unheard():
+    with standard_error_unheard():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
 
 
 @contextmanager
-def _standard_error_unheard() -> Iterator[None]:
+def standard_error_unheard() -> Iterator[None]:
+    """Send nowhere what compiled code prints on standard error meanwhile; what raises still raises."""
     try:
         kept = os.dup(2)
     except OSError:  # there is no standard error

@@ -18,6 +18,7 @@ from rich.progress import (
     MofNCompleteColumn,
     Progress,
     ProgressColumn,
+    TaskProgressColumn,
     TextColumn,
     TimeElapsedColumn,
     TimeRemainingColumn,
@@ -64,14 +65,18 @@ def say(text: str) -> None:
 
 
 @contextmanager
-def bar(title: str, *, of_bytes: bool = False) -> Iterator[Callable[[int, int], None]]:
+def bar(
+    title: str, *, of_bytes: bool = False, as_share: bool = False
+) -> Iterator[Callable[[int, int], None]]:
     """Show a bar with the time left on standard error; call what it yields with done and total.
 
     What is printed meanwhile goes above the bar if both are on a terminal, else where it belongs.
     """
-    amount: list[ProgressColumn] = (
-        [DownloadColumn(), TransferSpeedColumn()] if of_bytes else [MofNCompleteColumn()]
-    )
+    amount: list[ProgressColumn] = [MofNCompleteColumn()]
+    if of_bytes:
+        amount = [DownloadColumn(), TransferSpeedColumn()]
+    elif as_share:
+        amount = [TaskProgressColumn()]
     columns = [TextColumn("{task.description}"), BarColumn(), *amount]
     columns += [TimeElapsedColumn(), TimeRemainingColumn()]
     to_terminal = sys.stdout.isatty()

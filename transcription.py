@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import glob
 import sys
-from collections.abc import Iterable, Iterator
-from itertools import islice
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from config import AudioError
 from predictor import MAX_BATCH, Predictor
-from speech.audio import AUDIO_SUFFIXES, Waveform, decode_any
+from speech.audio import AUDIO_SUFFIXES, Waveform, decode_any, write_atomically
+from speech.decoding.decoder import DecodingOptions
 from speech.transcript import Transcript
 
 
@@ -35,19 +35,39 @@ def find_sources(name: str) -> list[tuple[str, bytes | Path | AudioError]]:
 
 
 def transcribe_files(
-    predictor: Predictor, sources: Iterable[tuple[str, bytes | Path | AudioError]]
+    predictor: Predictor,
+    sources: Sequence[tuple[str, bytes | Path | AudioError]],
+    options: DecodingOptions | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> Iterator[tuple[str, Transcript | AudioError]]:
     """Yield each source's name with its transcript, or with why it has none, in order.
 
-    A source may be an error already: it is passed on in its place.
+    Args:
+        sources: names with files; an error is passed on in its place.
+        progress: called with thousandths of the work done, and 1000.
     """
-    remaining = iter(sources)
-    while group := list(islice(remaining, MAX_BATCH)):
+
+    def report(done: int, total: int) -> None:
+        if progress:
+            share = (start + len(group) * done / max(1, total)) / len(sources)
+            progress(round(1000 * share), 1000)
+
+    for start in range(0, len(sources), MAX_BATCH):
+        group = sources[start : start + MAX_BATCH]
         decoded = [(name, _decode(predictor, source)) for name, source in group]
         waveforms = [d for _, d in decoded if not isinstance(d, AudioError)]
-        transcripts = iter(predictor.transcribe_waveforms(waveforms))
+        found = predictor.transcribe_waveforms(waveforms, options, progress=report)
+        transcripts = iter(found)
         for name, result in decoded:
             yield name, result if isinstance(result, AudioError) else next(transcripts)
+
+
+def write_transcript(folder: Path, name: str, text: str, form: str) -> Path:
+    """Write `text` to `folder/NAME.FORM`, whole; return the path. `text` becomes `txt`."""
+    stem = "stdin" if name == "-" else Path(name).stem
+    path = folder / f"{stem}.{'txt' if form == 'text' else form}"
+    write_atomically(path, text)
+    return path
 
 
 def _decode(predictor: Predictor, source: bytes | Path | AudioError) -> Waveform | AudioError:

@@ -24,7 +24,7 @@ from config import ServerConfig
 from predictor import Predictor
 from serving.local import LocalBackend
 from speech.audio import decode_native, encode_native, write_atomically
-from speech.decoding import greedy_confidence, greedy_decode
+from speech.decoding.greedy import greedy_confidence, greedy_decode
 from speech.features import extract_features
 from training.export import load_network
 

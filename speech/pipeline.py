@@ -37,6 +37,12 @@ class Pipeline:
     training_data: dict[str, Any] = field(default_factory=dict)
     scores: dict[str, float] = field(default_factory=dict)
 
+    @property
+    def output_frame_s(self) -> float:
+        """Seconds from one frame of the network's output to the next."""
+        strides = math.prod(block.stride[0] for block in self.network.convolutions)
+        return strides * self.features.frame_step / self.audio.sample_rate_hz
+
 
 def write_pipeline(folder: Path, pipeline: Pipeline) -> None:
     """Write `folder/pipeline.json`, atomically."""

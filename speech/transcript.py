@@ -24,21 +24,38 @@ class Word:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Alternative:
+    """Another text of the clip; scores are natural logarithms, for comparing texts of one clip."""
+
+    text: str
+    score: float
+
+
+@dataclass(frozen=True, kw_only=True)
 class Transcript:
     """The text of one clip.
 
     Attributes:
         text: normalised text; empty for silence.
-        confidence: in [0, 1], see `speech.decoding.greedy_confidence`.
+        confidence: in [0, 1]: the share of its words that are expected to be right.
         duration_s: the clip's duration in seconds.
         model: name of the model that wrote it.
+        words: in order, with times and confidence.
+        alternatives: the likeliest texts, best first, if more than one was asked for.
     """
 
     text: str
     confidence: float
     duration_s: float
     model: str
+    words: tuple[Word, ...] = ()
+    alternatives: tuple[Alternative, ...] = ()
 
-    def to_json(self) -> dict[str, Any]:
-        """Return plain values for a JSON document."""
-        return asdict(self)
+    def to_json(self, *, words: bool = False) -> dict[str, Any]:
+        """Return plain values for a JSON document, with the words if wanted."""
+        values = asdict(self)
+        if not words:
+            del values["words"]
+        if not self.alternatives:
+            del values["alternatives"]
+        return values

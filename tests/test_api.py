@@ -6,7 +6,6 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -17,10 +16,12 @@ from fastapi.testclient import TestClient
 
 import api
 from config import AudioConfig, ModelError, ServerConfig
-from predictor import Predictor
+from predictor import Predictor, load_predictor
 from serving.local import LocalBackend
 from speech.audio import encode_native
+from tests.clips import babble
 
+ROOT = Path(__file__).parents[1]
 RATE_HZ = 22_050
 NEEDED = "needed: 1 channel, 16-bit PCM, 22050 Hz WAV"
 
@@ -37,10 +38,8 @@ def client(server_config: ServerConfig, predictor: Predictor) -> Iterator[TestCl
 
 
 def wav(seconds: float = 0.5, **config: int) -> bytes:
-    draw = np.random.default_rng(1)
     audio = AudioConfig(**config)
-    count = int(seconds * audio.sample_rate_hz)
-    return encode_native(draw.uniform(-0.5, 0.5, count).astype(np.float32), audio)
+    return encode_native(babble(seconds, rate_hz=audio.sample_rate_hz), audio)
 
 
 def upload(client: TestClient, content: bytes, name: str = "clip.wav") -> httpx.Response:
@@ -61,16 +60,6 @@ def test_audio_specs_give_the_limits(client: TestClient) -> None:
     assert specs["channels"] == "mono"
     assert specs["max_upload_bytes"] == 2_000_000
     assert specs["max_duration_s"] == 30.0
-
-
-def test_audio_specs_give_the_limit_in_force(
-    server_config: ServerConfig, predictor: Predictor
-) -> None:
-    """The model's own limit holds where the settings would allow more."""
-    wide = replace(server_config, max_duration_s=600.0)
-    own = Predictor(predictor.backend, max_duration_s=wide.max_duration_s)
-    with TestClient(api.create_app(wide, load=lambda _: own)) as client:
-        assert client.get("/audio_specs/").json()["max_duration_s"] == 120.0
 
 
 def test_upload_answers_what_the_predictor_says(client: TestClient, predictor: Predictor) -> None:
@@ -112,6 +101,85 @@ def test_what_is_not_native_is_refused_in_words(
 ) -> None:
     response = upload(client, content)
     assert (response.status_code, response.json()) == (400, {"detail": detail})
+
+
+def ask(client: TestClient, **query: object) -> httpx.Response:
+    return client.post(
+        "/upload/", params=query, files={"file": ("clip.wav", sample(), "audio/wav")}
+    )
+
+
+def sample() -> bytes:
+    return (ROOT / "Data/samples/sample.wav").read_bytes()
+
+
+@pytest.fixture(scope="module")
+def bundled_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
+    config = ServerConfig(log_folder=tmp_path_factory.mktemp("logs"))
+    with TestClient(api.create_app(config, load=load_predictor)) as client:
+        yield client
+
+
+def test_words_and_alternatives_are_there_if_asked_for(bundled_client: TestClient) -> None:
+    plain = ask(bundled_client).json()
+    assert set(plain) == {"transcryption", "transcription", "confidence", "duration_s", "model"}
+    full = ask(bundled_client, words=True, n_best=3).json()
+    assert [word["text"] for word in full["words"]] == full["transcription"].split()
+    assert set(full["words"][0]) == {"text", "start_s", "end_s", "confidence"}
+    scores = [alternative["score"] for alternative in full["alternatives"]]
+    assert len(scores) == 3
+    assert scores == sorted(scores, reverse=True)
+    assert full["alternatives"][0]["text"] == full["transcription"]
+
+
+def test_the_decoder_can_be_chosen(bundled_client: TestClient) -> None:
+    beam, greedy = ask(bundled_client).json(), ask(bundled_client, decoder="greedy").json()
+    assert beam == ask(bundled_client, decoder="beam", beam_width=32).json()
+    assert "people of the town" in beam["transcription"]
+    assert "people of the tow " in greedy["transcription"]
+
+
+def test_hotwords_lift_what_was_nearly_heard(bundled_client: TestClient) -> None:
+    lifted = ask(bundled_client, hotwords=["knew:12", "zanzibar"]).json()["transcription"]
+    assert "town knew it well" in lifted
+    assert "zanzibar" not in lifted
+
+
+@pytest.mark.parametrize(
+    ("form", "kind", "start"),
+    [
+        ("text", "text/plain", "the old house stood"),
+        ("srt", "application/x-subrip", "1\n00:00:00,"),
+        ("vtt", "text/vtt", "WEBVTT"),
+    ],
+)
+def test_other_forms(bundled_client: TestClient, form: str, kind: str, start: str) -> None:
+    response = ask(bundled_client, format=form)
+    assert response.status_code == 200
+    assert response.headers["Content-Type"].startswith(kind)
+    assert response.text.startswith(start)
+    assert "old house" in response.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        {"format": "doc"},
+        {"n_best": 0},
+        {"n_best": 21},
+        {"decoder": "best"},
+        {"beam_width": 129},
+        {"beam_width": 0},
+        {"hotwords": "..."},
+        {"hotwords": "steels:many"},
+        {"hotwords": ["a"] * 101},
+        {"beamwidth": 8},
+    ],
+)
+def test_queries_out_of_bounds_are_422(bundled_client: TestClient, query: dict) -> None:
+    response = ask(bundled_client, **query)
+    assert response.status_code == 422
+    assert response.json()["detail"]
 
 
 def test_a_missing_field_is_422(client: TestClient) -> None:
@@ -219,10 +287,10 @@ class Waiting(Predictor):
         super().__init__(predictor.backend)
         self.started, self.go_on = threading.Event(), threading.Event()
 
-    def transcribe(self, wav_bytes: bytes):
+    def transcribe(self, wav_bytes: bytes, options=None):
         self.started.set()
         assert self.go_on.wait(60)
-        return super().transcribe(wav_bytes)
+        return super().transcribe(wav_bytes, options)
 
 
 def test_inference_does_not_block_the_event_loop(

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from config import DecodingError
 from speech.alphabet import BLANK, Alphabet
-from speech.decoding import greedy_confidence, greedy_decode
+from speech.decoding.greedy import greedy_confidence, greedy_decode
 
 ALPHABET = Alphabet((BLANK, " ", "a", "b"))
 CLIPS = st.lists(st.lists(st.floats(-9, 9), min_size=4, max_size=4), min_size=1, max_size=12)

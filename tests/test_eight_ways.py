@@ -14,7 +14,7 @@ from predictor import load_predictor
 from serving.local import LocalBackend, newest_version
 from serving.remote import RemoteBackend
 from speech.audio import decode_native
-from speech.decoding import greedy_decode
+from speech.decoding.greedy import greedy_decode
 from speech.pipeline import read_pipeline
 from tests.model_servers import Running, running
 

@@ -24,7 +24,7 @@ from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 from predictor import Predictor
 from serving.local import LocalBackend
-from speech.decoding import greedy_decode
+from speech.decoding.greedy import greedy_decode
 from tests.example_clients import (
     BIN,
     ROOT,

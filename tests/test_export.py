@@ -12,7 +12,7 @@ from tensorflow_serving.apis import prediction_log_pb2
 from config import AudioConfig, ModelError
 from serving.local import LocalBackend
 from speech.audio import decode_native, encode_native
-from speech.decoding import greedy_confidence, greedy_decode
+from speech.decoding.greedy import greedy_confidence, greedy_decode
 from speech.features import extract_features
 from speech.pipeline import read_pipeline
 from tests.models import LOG_MEL_FEATURES, TinyModel, make_model

@@ -9,7 +9,9 @@ ROOT = Path(__file__).parents[1]
 OURS = {
     "api",
     "cli",
+    "cli_language_model",
     "cli_training",
+    "cli_tuning",
     "config",
     "http_limits",
     "predictor",
@@ -18,6 +20,7 @@ OURS = {
     "settings",
     "terminal",
     "transcription",
+    "upload_forms",
 } | {
     "serving",
     "speech",
@@ -25,7 +28,7 @@ OURS = {
 }
 MAY_IMPORT = {
     "config": set(),
-    "speech": {"config"},
+    "speech": {"config", "quiet_start"},
     "serving": {"config", "speech"},
     "predictor": {"config", "speech", "serving", "quiet_start"},
     "settings": {"config"},
@@ -33,10 +36,14 @@ MAY_IMPORT = {
     "transcription": {"config", "speech", "predictor"},
     "training": {"config", "speech"},
     "training.evaluate": {"config", "speech", "predictor"},
+    "training.tuning": {"config", "speech", "predictor"},
+    "upload_forms": {"speech"},
+    "cli_language_model": {"cli_training", "config", "speech", "terminal", "training"},
+    "cli_tuning": {"config", "predictor", "speech", "terminal", "training"},
     "http_limits": set(),
     "quiet_start": set(),
     "terminal": {"config"},
-    "api": {"config", "speech", "predictor", "http_limits", "settings"},
+    "api": {"config", "speech", "predictor", "http_limits", "settings", "upload_forms"},
     "cli_training": {"config", "quiet_start", "speech", "terminal", "training"},
     "cli": OURS - {"cli"},
 }

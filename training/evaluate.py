@@ -16,7 +16,14 @@ from config import AudioError, CorpusError
 from predictor import Predictor
 from speech.alphabet import normalise
 from speech.audio import Waveform, decode_native, write_atomically
+from speech.decoding.decoder import DecodingOptions
 from training.manifest import Utterance
+from training.reliability import (
+    Reliability,
+    measure_reliability,
+    plot_reliability,
+    right_words,
+)
 
 _DURATION_EDGES_S = (0.0, 2.0, 5.0, 10.0, 20.0, float("inf"))
 _BATCH = 16
@@ -46,13 +53,15 @@ class Scored:
     hypothesis: str
     confidence: float
     wer: float
+    word_confidences: tuple[float, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """A split's error rates, whole and in parts, and how fast it was.
 
-    `real_time_factor` is seconds of work a second of audio, from file to text.
+    `real_time_factor` is seconds of work a second of audio, from file to text. `reliability` is of
+    the words' confidence; None where no word was written.
     """
 
     model: str
@@ -62,6 +71,7 @@ class Evaluation:
     by_speaker: dict[str, Rates]
     real_time_factor: float
     audio_s: float
+    reliability: Reliability | None
     clips: list[Scored]
 
 
@@ -69,6 +79,7 @@ def evaluate(
     predictor: Predictor,
     utterances: Sequence[Utterance],
     progress: Callable[[int, int], None] | None = None,
+    options: DecodingOptions | None = None,
 ) -> Evaluation:
     """Transcribe `utterances` and score the text against theirs, both normalised alike.
 
@@ -80,7 +91,7 @@ def evaluate(
     predictor.warm_up()
     started, clips = time.perf_counter(), []
     for start in range(0, len(utterances), _BATCH):
-        clips += _score_batch(predictor, utterances[start : start + _BATCH])
+        clips += _score_batch(predictor, utterances[start : start + _BATCH], options)
         if progress:
             progress(len(clips), len(utterances))
     elapsed_s = time.perf_counter() - started
@@ -99,14 +110,24 @@ def evaluate(
         by_speaker=_grouped(clips, [clip.speaker for clip in clips]),
         real_time_factor=elapsed_s / audio_s,
         audio_s=audio_s,
+        reliability=_reliability(clips),
         clips=clips,
     )
 
 
-def _score_batch(predictor: Predictor, batch: Sequence[Utterance]) -> list[Scored]:
+def _reliability(clips: Sequence[Scored]) -> Reliability | None:
+    sure = [value for clip in clips for value in clip.word_confidences]
+    right = [bool(r) for clip in clips for r in right_words(clip.reference, clip.hypothesis)]
+    return measure_reliability(sure, right) if sure else None
+
+
+def _score_batch(
+    predictor: Predictor, batch: Sequence[Utterance], options: DecodingOptions | None
+) -> list[Scored]:
     waveforms = [_read(u, predictor) for u in batch]
     scored = []
-    for u, transcript in zip(batch, predictor.transcribe_waveforms(waveforms), strict=True):
+    transcripts = predictor.transcribe_waveforms(waveforms, options)
+    for u, transcript in zip(batch, transcripts, strict=True):
         reference = normalise(u.text, predictor.pipeline.alphabet)
         scored.append(
             Scored(
@@ -117,6 +138,7 @@ def _score_batch(predictor: Predictor, batch: Sequence[Utterance]) -> list[Score
                 hypothesis=transcript.text,
                 confidence=transcript.confidence,
                 wer=jiwer.wer(reference, transcript.text),
+                word_confidences=tuple(word.confidence for word in transcript.words),
             )
         )
     return scored
@@ -164,13 +186,16 @@ def align(clip: Scored) -> str:
     return "\n".join(line for line in text.splitlines() if line and not line.startswith("==="))
 
 
-def write_evaluation(folder: Path, name: str, evaluation: Evaluation) -> tuple[Path, Path]:
-    """Write `name.json` and `name.md` below `folder`; return their paths."""
+def write_evaluation(folder: Path, name: str, evaluation: Evaluation) -> list[Path]:
+    """Write `name.json`, `name.md` and the plot `name-reliability.png`; return their paths."""
     values = asdict(evaluation)
-    as_json, as_markdown = folder / f"{name}.json", folder / f"{name}.md"
-    write_atomically(as_json, json.dumps(values, indent=2, ensure_ascii=False) + "\n")
-    write_atomically(as_markdown, to_markdown(evaluation))
-    return as_json, as_markdown
+    paths = [folder / f"{name}.json", folder / f"{name}.md"]
+    write_atomically(paths[0], json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+    write_atomically(paths[1], to_markdown(evaluation))
+    if evaluation.reliability:
+        paths.append(folder / f"{name}-reliability.png")
+        plot_reliability(paths[-1], evaluation.reliability, title=name)
+    return paths
 
 
 def to_markdown(evaluation: Evaluation) -> str:
@@ -182,6 +207,12 @@ def to_markdown(evaluation: Evaluation) -> str:
         f"{evaluation.real_time_factor:.3f}, mean confidence {confidence:.3f}.\n",
         _table({"all": evaluation.total}),
     ]
+    if evaluation.reliability:
+        r = evaluation.reliability
+        parts.append(
+            f"\nConfidence of {sum(r.counts)} words: AUROC {r.auroc:.3f} (chance that a right word "
+            f"is surer than a wrong one), expected calibration error {r.ece:.3f}.\n"
+        )
     for title, groups in (
         ("duration", evaluation.by_duration),
         ("corpus", evaluation.by_corpus),

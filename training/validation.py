@@ -10,7 +10,7 @@ import jiwer
 import numpy as np
 
 from speech.alphabet import Alphabet
-from speech.decoding import greedy_decode
+from speech.decoding.greedy import greedy_decode
 from training.manifest import Utterance
 
 

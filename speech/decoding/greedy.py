@@ -34,12 +34,17 @@ def greedy_confidence(log_probs: NDArray[np.float32], alphabet: Alphabet) -> flo
     return float(np.exp(best[spoken].mean() if spoken.any() else best.mean()))
 
 
-def _best_path(log_probs: NDArray[np.float32], alphabet: Alphabet) -> NDArray[np.intp]:
+def check_log_probs(log_probs: NDArray[np.float32], alphabet: Alphabet) -> None:
+    """Raise `DecodingError` unless it is `[frames, symbols]` of the alphabet, with a frame."""
     if log_probs.ndim != 2 or log_probs.shape[1] != len(alphabet) or not len(log_probs):
         raise DecodingError(
             f"log-probabilities of shape {log_probs.shape}; needed: at least one frame by "
             f"{len(alphabet)} symbols of the alphabet"
         )
+
+
+def _best_path(log_probs: NDArray[np.float32], alphabet: Alphabet) -> NDArray[np.intp]:
+    check_log_probs(log_probs, alphabet)
     return log_probs.argmax(axis=-1)
 
 

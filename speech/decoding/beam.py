@@ -1,0 +1,161 @@
+"""CTC beam search over characters, with a character language model if there is one.
+
+Source: prefix beam search (Hannun et al. 2014, section 2) with a character n-gram in the place of
+a word one, so that every spelling is possible; the search is flashlight-text's, in C++.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from flashlight.lib.text.decoder import (
+    LM,
+    CriterionType,
+    LexiconFreeDecoder,
+    LexiconFreeDecoderOptions,
+    ZeroLM,
+)
+from flashlight.lib.text.decoder.kenlm import KenLM
+from flashlight.lib.text.dictionary import Dictionary
+from numpy.typing import NDArray
+
+from config import DecodingConfig, DecodingError, ModelError
+from quiet_start import standard_error_unheard
+from speech.alphabet import Alphabet
+from speech.decoding.greedy import check_log_probs
+
+SPACE = "<space>"
+_UNKNOWN = "<unk>"
+_MAX_ORDER = 6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Hypothesis:
+    """A text that may have been said.
+
+    Attributes:
+        text: normalised, single spaces.
+        score: of the network, the language model and the spaces together, as in `BeamDecoder`; for
+            comparing texts of one clip.
+    """
+
+    text: str
+    score: float
+
+
+class BeamDecoder:
+    """Finds the likeliest texts of clips; calls may come from several threads, one runs at a time.
+
+    A text's score is the natural logarithm of a sum over its paths, those that the beam has kept,
+    and over the spellings of it that differ in spaces at the ends or in a row. Each path counts
+    with the network's probability, times 10 to the power of `lm_weight * log10 P` of the spelling
+    and its end (so one unit of `lm_weight` is worth 0.43 of the natural logarithm), and times the
+    exponential of `word_score` for each frame that is a space.
+    """
+
+    def __init__(
+        self, alphabet: Alphabet, config: DecodingConfig, language_model: Path | None = None
+    ) -> None:
+        """Load `language_model`, an ARPA file over `symbol_names(alphabet)`, gzipped or not.
+
+        Raises:
+            ModelError: the file is not a language model of the alphabet's symbols.
+        """
+        self.alphabet, self.config = alphabet, config
+        names = symbol_names(alphabet)
+        self._space = names.index(SPACE) if SPACE in names else -1
+        self._language_model = _load(language_model, names) if language_model else ZeroLM()
+
+    def decode(
+        self, log_probs: NDArray[np.float32], *, beam_width: int | None = None, n_best: int = 1
+    ) -> list[Hypothesis]:
+        """Return the `n_best` likeliest texts, best first; fewer if the beam holds fewer.
+
+        Args:
+            log_probs: float32 `[frames, symbols]`, only the clip's valid frames.
+            beam_width: in the place of the one of `config`.
+
+        Raises:
+            DecodingError: the symbols are not those of the alphabet, or a frame has no likeliest
+                symbol (NaN).
+        """
+        check_log_probs(log_probs, self.alphabet)
+        if not np.isfinite(log_probs.max(axis=1)).all():
+            raise DecodingError("a frame's log-probabilities are NaN or infinite; needed: numbers")
+        blank = self.alphabet.blank_index
+        kept = _kept_frames(log_probs, blank, self.config.blank_share)
+        dropped = float(log_probs[~kept, blank].sum(dtype=np.float64))
+        frames = np.ascontiguousarray(log_probs[kept], np.float32)
+        decoder = self._decoder(self.config.beam_width if beam_width is None else beam_width)
+        scores: dict[str, float] = {}
+        for result in decoder.decode(frames.ctypes.data, *frames.shape):
+            text = self._text(np.array(result.tokens))
+            scores[text] = float(np.logaddexp(scores.get(text, -np.inf), result.score + dropped))
+        best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:n_best]
+        return [Hypothesis(text=text, score=score) for text, score in best]
+
+    def _decoder(self, beam_width: int) -> LexiconFreeDecoder:
+        options = LexiconFreeDecoderOptions(
+            beam_size=beam_width,
+            beam_size_token=min(self.config.max_symbols, len(self.alphabet)),
+            beam_threshold=self.config.beam_threshold,
+            lm_weight=self.config.lm_weight,
+            sil_score=self.config.word_score,
+            log_add=True,
+            criterion_type=CriterionType.CTC,
+        )
+        blank = self.alphabet.blank_index
+        return LexiconFreeDecoder(options, self._language_model, self._space, blank, [])
+
+    def _text(self, path: NDArray[np.int64]) -> str:
+        emitted = (np.diff(path, prepend=-1) != 0) & (path != self.alphabet.blank_index)
+        return " ".join(self.alphabet.decode(path[emitted]).split())
+
+
+def symbol_names(alphabet: Alphabet) -> list[str]:
+    """Return the words by which a language model knows the symbols: a space cannot be one."""
+    return [SPACE if symbol == " " else symbol for symbol in alphabet.symbols]
+
+
+def _load(path: Path, names: list[str]) -> LM:
+    if not path.is_file():
+        raise ModelError(f"no language model {path}")
+    dictionary = Dictionary()
+    for name in [*names, _UNKNOWN]:
+        dictionary.add_entry(name)
+    try:
+        with standard_error_unheard():  # a bar, and advice on another kind of file
+            language_model = KenLM(str(path), dictionary)
+    except (RuntimeError, UnicodeDecodeError) as error:  # the latter: its message quotes the file
+        raise ModelError(
+            f"cannot load the language model {path}: {_reason(error)}; needed: an ARPA file of "
+            f"order 2 to {_MAX_ORDER}"
+        ) from error
+    start = language_model.start(False)
+    symbols = [*names[1:], _UNKNOWN]
+    scores = {name: language_model.score(start, 1 + i)[1] for i, name in enumerate(symbols)}
+    unknown = {name for name, score in scores.items() if score == scores[_UNKNOWN]}
+    if SPACE in unknown or len(unknown) == len(scores):
+        raise ModelError(
+            f"the language model {path} does not know {SPACE if SPACE in unknown else names[-1]!r}; "
+            "needed: one whose words are the alphabet's symbols"
+        )
+    return language_model
+
+
+def _reason(error: Exception) -> str:
+    """Return what KenLM found, without the place in its own source and the ways to build it."""
+    if isinstance(error, UnicodeDecodeError):
+        return "it is not text"
+    lines = str(error).split("threw", 1)[-1].strip().splitlines()
+    return lines[min(1, len(lines) - 1)].split(".  ")[0]
+
+
+def _kept_frames(
+    log_probs: NDArray[np.float32], blank_index: int, share: float
+) -> NDArray[np.bool_]:
+    """Return bool `[frames]`: all but those that are almost surely blank after another such one."""
+    is_blank = log_probs[:, blank_index] > np.log(share)
+    return ~(is_blank & np.concatenate([[False], is_blank[:-1]]))

@@ -1,0 +1,180 @@
+"""Log-probabilities of a clip to its text, words, times and confidence."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config import DecodingConfig, ModelError, decoding_from_json
+from speech.alphabet import Alphabet
+from speech.decoding.alignment import align
+from speech.decoding.beam import BeamDecoder, Hypothesis
+from speech.decoding.confidence import ConfidenceModel, measure_words, read_confidence
+from speech.decoding.greedy import greedy_confidence, greedy_decode
+from speech.decoding.hotwords import HotWord, lift
+
+LANGUAGE_MODEL = Path("language_model", "characters.arpa.gz")
+SETTINGS = Path("language_model", "decoding.json")
+_COMPARED = 8
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodingOptions:
+    """What one request wants otherwise than the model's own settings.
+
+    Args:
+        decoder: greedy or beam; the model's own if None.
+        beam_width: the model's own if None.
+        n_best: texts to give, the best first.
+        hotwords: words and phrases that are known to come.
+    """
+
+    decoder: str | None = None
+    beam_width: int | None = None
+    n_best: int = 1
+    hotwords: tuple[HotWord, ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecodedWord:
+    """A word with its frames, the last one exclusive, and its confidence in [0, 1]."""
+
+    text: str
+    start: int
+    end: int
+    confidence: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decoded:
+    """A clip's text, its words, and the likeliest texts, of which it is the first.
+
+    `measures` float64 `[words, measures]` is what the words' confidence is judged by.
+    """
+
+    text: str
+    confidence: float
+    words: tuple[DecodedWord, ...]
+    measures: NDArray[np.float64]
+    hypotheses: tuple[Hypothesis, ...]
+
+
+class Decoder:
+    """Decodes with a model's language model, settings and confidence; safe for several threads."""
+
+    def __init__(
+        self,
+        alphabet: Alphabet,
+        config: DecodingConfig,
+        *,
+        language_model: Path | None = None,
+        confidence: ConfidenceModel | None = None,
+    ) -> None:
+        self.alphabet, self.config = alphabet, config
+        self._beam = BeamDecoder(alphabet, config, language_model)
+        self._confidence = confidence
+
+    @classmethod
+    def of_model(cls, folder: Path, alphabet: Alphabet) -> Decoder:
+        """Load what `folder` has of `language_model/` and `confidence.json`.
+
+        Without a language model the best path is the model's own decoder.
+
+        Raises:
+            ModelError: a file is broken.
+        """
+        language_model = folder / LANGUAGE_MODEL
+        has_one = language_model.exists()
+        return cls(
+            alphabet,
+            read_decoding(folder) if has_one else DecodingConfig(decoder="greedy", lm_weight=0.0),
+            language_model=language_model if has_one else None,
+            confidence=read_confidence(folder),
+        )
+
+    def decode(
+        self, log_probs: NDArray[np.float32], options: DecodingOptions | None = None
+    ) -> Decoded:
+        """Return the text of float32 `[frames, symbols]`, only the clip's valid frames."""
+        options = options or DecodingOptions()
+        greedy = greedy_decode(log_probs, self.alphabet)
+        if (options.decoder or self.config.decoder) == "greedy":
+            hypotheses = [Hypothesis(text=greedy, score=0.0)]
+        else:
+            count = max(options.n_best, _COMPARED)
+            width = options.beam_width
+            hypotheses = self._beam.decode(log_probs, beam_width=width, n_best=count)
+        text = lift(hypotheses[0].text, log_probs, options.hotwords, self.alphabet)
+        if text != hypotheses[0].text:
+            others = [h for h in hypotheses if h.text != text]
+            hypotheses = [Hypothesis(text=text, score=hypotheses[0].score), *others]
+        spans, measures = self._measure(text, log_probs, hypotheses, greedy)
+        words = self._words(text.split(), spans, measures)
+        return Decoded(
+            text=text,
+            confidence=self._overall(words, log_probs),
+            words=words,
+            measures=measures,
+            hypotheses=tuple(hypotheses[: options.n_best]),
+        )
+
+    def _overall(self, words: Sequence[DecodedWord], log_probs: NDArray[np.float32]) -> float:
+        """Return the share of the words that are expected to be right.
+
+        Without words, or where nothing was fitted, how sure the best path is, as the SavedModel
+        says it.
+        """
+        if words and self._confidence:
+            return float(np.mean([word.confidence for word in words]))
+        return greedy_confidence(log_probs, self.alphabet)
+
+    def _measure(
+        self,
+        text: str,
+        log_probs: NDArray[np.float32],
+        hypotheses: Sequence[Hypothesis],
+        greedy: str,
+    ) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+        """Return int64 `[labels, 2]`, the frames of the text's labels, and its words' measures."""
+        labels = self.alphabet.encode(text)
+        spans = align(log_probs, labels, blank_index=self.alphabet.blank_index)
+        words = text.split()
+        measures = measure_words(words, spans, log_probs, labels, hypotheses, greedy.split())
+        return spans, measures
+
+    def _words(
+        self, words: Sequence[str], spans: NDArray[np.int64], measures: NDArray[np.float64]
+    ) -> tuple[DecodedWord, ...]:
+        if not words:
+            return ()
+        if self._confidence:
+            confidences = self._confidence.confidences(measures)
+        else:
+            confidences = np.exp(measures[:, 0])  # the geometric mean of its letters' peaks
+        ends = np.cumsum([len(word) + 1 for word in words]) - 2
+        starts = np.concatenate([[0], ends[:-1] + 2])
+        rows = zip(words, spans[starts, 0], spans[ends, 1], confidences, strict=True)
+        return tuple(
+            DecodedWord(text=word, start=int(start), end=int(end), confidence=float(confidence))
+            for word, start, end, confidence in rows
+        )
+
+
+def read_decoding(folder: Path) -> DecodingConfig:
+    """Read what `stt lm tune` wrote beside the model; the usual settings if there is nothing.
+
+    Raises:
+        ModelError: the file is broken.
+    """
+    path = folder / SETTINGS
+    if not path.exists():
+        return DecodingConfig()
+    try:
+        return decoding_from_json(json.loads(path.read_text(encoding="utf-8")))
+    except (OSError, ValueError) as error:
+        raise ModelError(f"{path} cannot be read: {error}") from error

@@ -1,0 +1,213 @@
+"""Words and phrases that are known to come: lifted where the network nearly heard them.
+
+Each phrase is laid over all frames by a Viterbi search of its own and compared with the path of the
+text that was decoded: where it is less than its allowance behind, it takes the place of the words
+there. So a phrase need not be known to a language model, and clips without it stay as they are.
+
+Source: CTC word spotting (Andrusenko et al. 2024, "Fast Context-Biasing for CTC and Transducer ASR
+models with CTC-based Word Spotter", section 2), here with ratios to the decoded path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from math import isfinite
+from typing import NamedTuple, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config import DecodingError
+from speech.alphabet import Alphabet, normalise, num_ctc_frames
+from speech.decoding.alignment import align, states_of
+
+DEFAULT_WEIGHT = 1.6
+_SHORT = 4
+_MAX_WEIGHT = 100.0
+_FLOOR = -100.0
+_AT_ONCE = 16
+
+Floats = NDArray[np.float64]
+Ints = NDArray[np.int64]
+Number = TypeVar("Number", np.float64, np.int64)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HotWord:
+    """A word or phrase to listen for.
+
+    Attributes:
+        text: normalised, not empty.
+        weight: by how many nats for each character after the fourth the phrase may be behind what
+            was decoded; half of it for shorter ones, which fit in many places by chance.
+    """
+
+    text: str
+    weight: float = DEFAULT_WEIGHT
+
+    @property
+    def allowance(self) -> float:
+        """By how many nats it may be behind what was decoded."""
+        return self.weight * max(0.5, len(self.text) - _SHORT)
+
+
+class _Match(NamedTuple):
+    """A phrase between two spaces, the frames `start` to `end`, and how far it is ahead."""
+
+    gain: float
+    start: int
+    end: int
+    text: str
+
+
+def parse_hotword(text: str, alphabet: Alphabet) -> HotWord:
+    """Read `phrase` or `phrase:weight`.
+
+    Raises:
+        ValueError: nothing is left of the phrase, or the alphabet lacks a character of it, or the
+            weight is not a number from 0 to 100.
+    """
+    phrase, colon, number = text.rpartition(":")
+    try:
+        weight = float(number) if colon else DEFAULT_WEIGHT
+    except ValueError as error:
+        raise ValueError(f"hot word {text!r}; needed: phrase or phrase:weight") from error
+    normal = normalise(phrase if colon else text, alphabet)
+    known = set(normal) <= set(alphabet.symbols)
+    if not normal or not known or not isfinite(weight) or not 0 <= weight <= _MAX_WEIGHT:
+        raise ValueError(
+            f"hot word {text!r}; needed: a phrase of the alphabet's letters, and a weight from 0 to "
+            f"{_MAX_WEIGHT:g} after a colon if another than {DEFAULT_WEIGHT:g} is wanted"
+        )
+    return HotWord(text=normal, weight=weight)
+
+
+def lift(
+    text: str,
+    log_probs: NDArray[np.float32],
+    hotwords: Sequence[HotWord],
+    alphabet: Alphabet,
+) -> str:
+    """Return `text` with hot words in the place of words that they explain nearly as well.
+
+    Args:
+        text: what was decoded, normalised.
+        log_probs: float32 `[frames, symbols]`, only the clip's valid frames.
+
+    Raises:
+        DecodingError: the alphabet has no space to tell words by, or `text` does not fit.
+    """
+    if not hotwords:
+        return text
+    if " " not in alphabet.symbols:
+        raise DecodingError("the alphabet has no space; hot words need one to tell words by")
+    labels = alphabet.encode(text)
+    frames = align(log_probs, labels, blank_index=alphabet.blank_index)
+    ratios = _ratios(np.maximum(log_probs, _FLOOR).astype(np.float64), labels, frames, alphabet)
+    matches = _best_apart(list(_matches(ratios, hotwords, alphabet)))
+    lifted = _replace(text.split(), _middles(text.split(), frames), matches)
+    return lifted if num_ctc_frames(alphabet.encode(lifted)) <= len(log_probs) else text
+
+
+def _ratios(log_probs: Floats, labels: Sequence[int], frames: Ints, alphabet: Alphabet) -> Floats:
+    """Return `[frames + 2, symbols]`: log-probabilities less those of the decoded path.
+
+    The frames added at both ends are sure spaces: a phrase may be first or last.
+    """
+    path = np.full(len(log_probs), alphabet.blank_index)
+    for label, (start, end) in zip(labels, frames, strict=True):
+        path[start:end] = label
+    edge = np.full((1, len(alphabet)), _FLOOR)
+    edge[0, alphabet.symbols.index(" ")] = 0.0
+    decoded = log_probs[np.arange(len(path)), path]
+    return np.concatenate([edge, log_probs - decoded[:, np.newaxis], edge])
+
+
+def _matches(ratios: Floats, hotwords: Sequence[HotWord], alphabet: Alphabet) -> Iterator[_Match]:
+    """Yield all that is ahead, allowance included; phrases of like lengths are searched at once."""
+    blank, by_length = alphabet.blank_index, sorted(hotwords, key=lambda hotword: len(hotword.text))
+    for first in range(0, len(by_length), _AT_ONCE):
+        group = by_length[first : first + _AT_ONCE]
+        lattices = [states_of(alphabet.encode(f" {h.text} "), blank)[1:-1] for h in group]
+        states = np.full((len(group), len(lattices[-1])), blank)
+        for row, lattice in zip(states, lattices, strict=True):
+            row[: len(lattice)] = lattice
+        lengths = np.array([len(lattice) for lattice in lattices])
+        scores, starts = _search(ratios, states, lengths, blank)
+        gains = scores + np.array([[hotword.allowance] for hotword in group])
+        for row, end in np.argwhere(gains > 0):
+            # Frames are counted without the one that was added in front.
+            start = int(starts[row, end]) - 1
+            yield _Match(float(gains[row, end]), start, int(end) - 1, group[row].text)
+
+
+def _search(ratios: Floats, states: Ints, lengths: Ints, blank: int) -> tuple[Floats, Ints]:
+    """Return `[phrases, frames]` the score of each phrase if its last space begins at a frame.
+
+    And the frame where its first space has ended. One state of all phrases is done at a time: with
+    `sums` up to a frame, staying from frame s to t adds `sums[t] - sums[s - 1]`, so that the best s
+    for every t is a running maximum.
+
+    Args:
+        states: `[phrases, states]`: space, blank, letter, …, letter, blank, space, then padding.
+        lengths: `[phrases]`: of the states, without padding.
+    """
+    num_frames, times = len(ratios), np.arange(len(ratios))
+    sums = np.concatenate([np.zeros((1, ratios.shape[1])), np.cumsum(ratios, axis=0)]).T
+    scores = np.full((len(states), num_frames), -np.inf)
+    starts = np.zeros((len(states), num_frames), np.int64)
+    # Of one and of two states before, moved on by a frame: what a state can be entered from.
+    last, last_start = _later(ratios.T[states[:, 0]], -np.inf), np.tile(times, (len(states), 1))
+    second, second_start = np.full_like(last, -np.inf), last_start
+    for place in range(1, states.shape[1]):
+        state = states[:, place]
+        skips = (state != blank) & (state != states[:, place - 2]) & (place >= 2)
+        by_skip = (second > last) & skips[:, np.newaxis]
+        entry = np.where(by_skip, second, last)
+        start = np.where(by_skip, second_start, last_start)
+        ends = lengths == place + 1
+        scores[ends] = (entry + ratios.T[state])[ends]
+        starts[ends] = start[ends]
+        ahead = entry - sums[state, :-1]
+        best = np.maximum.accumulate(ahead, axis=1)
+        entered = np.maximum.accumulate(np.where(ahead >= best, times, 0), axis=1)
+        second, second_start = last, last_start
+        last = _later(best + sums[state, 1:], -np.inf)
+        last_start = _later(np.take_along_axis(start, entered, axis=1), 0)
+    return scores, starts
+
+
+def _later(values: NDArray[Number], fill: float) -> NDArray[Number]:
+    """Move `values` `[phrases, frames]` on by one frame."""
+    moved = np.empty_like(values)
+    moved[:, 0], moved[:, 1:] = fill, values[:, :-1]
+    return moved
+
+
+def _best_apart(matches: list[_Match]) -> list[_Match]:
+    """Return the best matches that do not overlap, in order of time."""
+    chosen = []
+    while matches:
+        best = max(matches)
+        chosen.append(best)
+        matches = [m for m in matches if m.end <= best.start or best.end <= m.start]
+    return sorted(chosen, key=lambda match: match.start)
+
+
+def _middles(words: Sequence[str], frames: Ints) -> Floats:
+    """Return `[words]`: the frame in the middle of each; `frames` are those of the letters."""
+    lasts = np.cumsum([len(word) + 1 for word in words], dtype=np.int64) - 2
+    firsts = lasts - [len(word) - 1 for word in words] if words else lasts
+    return (frames[firsts, 0] + frames[lasts, 1]) / 2
+
+
+def _replace(words: Sequence[str], middles: Floats, matches: Sequence[_Match]) -> str:
+    """Put each match where the words are whose middle it covers."""
+    pieces: list[str] = []
+    done = 0
+    for match in matches:
+        first, end = np.searchsorted(middles, [match.start, match.end])
+        pieces += [*words[done : max(done, first)], match.text]
+        done = max(done, end)
+    return " ".join([*pieces, *words[done:]])
