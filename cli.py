@@ -6,7 +6,6 @@ import json
 import signal
 import sys
 from enum import StrEnum
-from math import inf
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -41,6 +40,7 @@ class DecoderName(StrEnum):
     beam = "beam"
 
 
+LONGEST_S = 86_400.0  # of one recording: a day
 DecoderOption = Annotated[DecoderName | None, typer.Option(help="The model's own if not given.")]
 BeamWidthOption = Annotated[int | None, typer.Option(min=1, max=1024, help="Texts kept a frame.")]
 ModelOption = Annotated[Path | None, typer.Option("--model", "-m", help="Folder of a model.")]
@@ -74,7 +74,7 @@ def evaluate(
         ]
         if not utterances:
             raise CorpusError(f"{manifest} has no {split} utterance of {corpus or 'any corpus'}")
-        predictor = _load_predictor(model=model, tf_serving=tf_serving, max_duration_s=inf)
+        predictor = _load_predictor(model=model, tf_serving=tf_serving, max_duration_s=LONGEST_S)
         options = _decoding_options(predictor, decoder, beam_width)
         with bar("evaluating") as progress:
             evaluation = run_evaluation(predictor, utterances, progress, options)
@@ -113,7 +113,7 @@ def transcribe(
     failed = 0
     with exit_codes():
         sources = [source for name in audio for source in find_sources(name)]
-        predictor = _load_predictor(model=model, tf_serving=tf_serving, max_duration_s=inf)
+        predictor = _load_predictor(model=model, tf_serving=tf_serving, max_duration_s=LONGEST_S)
         options = _decoding_options(predictor, decoder, beam_width, n_best, hotword or [])
         with bar("transcribing", as_share=True) as progress:
             for name, result in transcribe_files(predictor, sources, options, progress):

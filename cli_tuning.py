@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from math import inf
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +15,7 @@ if TYPE_CHECKING:
     from training.tuning import Surface
 
 BUNDLED = ServerConfig().model
+LONGEST_S = 3600.0
 
 
 def tune(
@@ -42,7 +42,7 @@ def tune(
         if not (model / LANGUAGE_MODEL).exists():
             raise ModelError(f"no {model / LANGUAGE_MODEL}; needed: what `stt lm build` writes")
         utterances = read_manifest(manifest, Split.validation)
-        predictor = load_predictor(ServerConfig(model=model, max_duration_s=inf))
+        predictor = load_predictor(ServerConfig(model=model, max_duration_s=LONGEST_S))
         with bar("listening") as progress:
             heard = hear(predictor, utterances, progress)
         with bar("searching") as progress:

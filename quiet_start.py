@@ -24,7 +24,7 @@ def start_tensorflow() -> None:
 
 @contextmanager
 def standard_error_unheard() -> Iterator[None]:
-    """Send nowhere what compiled code prints on standard error meanwhile; what raises still raises."""
+    """Send nowhere what compiled code prints on standard error; what raises still raises."""
     try:
         kept = os.dup(2)
     except OSError:  # there is no standard error

@@ -62,7 +62,7 @@ def measure(predictor: Predictor, wavs: list[bytes], references: list[str]) -> l
 
 def main(manifest: Path) -> None:
     """Measure, print, write."""
-    predictor = load_predictor(ServerConfig(max_duration_s=float("inf")))
+    predictor = load_predictor(ServerConfig())
     utterances = [u for u in read_manifest(manifest, Split.validation) if u.corpus == CORPUS]
     wavs = [Path(u.audio).read_bytes() for u in utterances]
     references = [normalise(u.text, predictor.pipeline.alphabet) for u in utterances]

@@ -14,10 +14,21 @@ from typer.testing import CliRunner
 import cli
 from config import AudioConfig
 from speech.audio import decode_native, encode_native
+from tests.clips import babble
 from tests.models import LOG_MEL_FEATURES, make_model
 
 ROOT = Path(__file__).parents[1]
-COMMANDS = ("prepare", "synthesise", "train", "evaluate", "export", "transcribe", "serve")
+COMMANDS = (
+    "prepare",
+    "synthesise",
+    "train",
+    "evaluate",
+    "export",
+    "transcribe",
+    "serve",
+    "lm build",
+    "lm tune",
+)
 
 
 @pytest.fixture
@@ -29,13 +40,12 @@ def run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
 
 
 def clip(seconds: float = 0.5) -> np.ndarray:
-    draw = np.random.default_rng(5)
-    return draw.uniform(-0.5, 0.5, int(22_050 * seconds)).astype(np.float32)
+    return babble(seconds, seed=5)
 
 
 @pytest.mark.parametrize("command", COMMANDS)
 def test_help_answers_with_an_example(run, command: str) -> None:
-    result = run(command, "--help", env={"COLUMNS": "200"})
+    result = run(*command.split(), "--help", env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert f"stt {command} " in result.output
 

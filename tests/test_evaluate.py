@@ -31,6 +31,7 @@ def scored(reference: str, hypothesis: str, wer: float = 0.0) -> Scored:
         hypothesis=hypothesis,
         confidence=0.5,
         wer=wer,
+        word_confidences=(0.5,) * len(hypothesis.split()),
     )
 
 

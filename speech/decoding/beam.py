@@ -91,7 +91,7 @@ class BeamDecoder:
         decoder = self._decoder(self.config.beam_width if beam_width is None else beam_width)
         scores: dict[str, float] = {}
         for result in decoder.decode(frames.ctypes.data, *frames.shape):
-            text = self._text(np.array(result.tokens))
+            text = self._text(np.array(result.tokens[1:-1]))  # without its own spaces at the ends
             scores[text] = float(np.logaddexp(scores.get(text, -np.inf), result.score + dropped))
         best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:n_best]
         return [Hypothesis(text=text, score=score) for text, score in best]
@@ -138,9 +138,10 @@ def _load(path: Path, names: list[str]) -> LM:
     scores = {name: language_model.score(start, 1 + i)[1] for i, name in enumerate(symbols)}
     unknown = {name for name, score in scores.items() if score == scores[_UNKNOWN]}
     if SPACE in unknown or len(unknown) == len(scores):
+        example = SPACE if SPACE in unknown else names[-1]
         raise ModelError(
-            f"the language model {path} does not know {SPACE if SPACE in unknown else names[-1]!r}; "
-            "needed: one whose words are the alphabet's symbols"
+            f"the language model {path} does not know {example!r}; needed: one whose words are the "
+            "alphabet's symbols"
         )
     return language_model
 

@@ -18,7 +18,6 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import expit, logsumexp
 
 from config import ModelError
 from speech.audio import write_atomically
@@ -30,7 +29,7 @@ MEASURES = ("mean", "least", "agreement", "greedy", "length", "pace")
 
 @dataclass(frozen=True, kw_only=True)
 class ConfidenceModel:
-    """Weights of `MEASURES`, and what is added; `expit` of the sum is the confidence."""
+    """Weights of `MEASURES`, and what is added: confidence is the logistic function of the sum."""
 
     weights: tuple[float, ...]
     bias: float
@@ -41,7 +40,7 @@ class ConfidenceModel:
 
     def confidences(self, measures: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return float64 `[words]` in [0, 1] for float64 `[words, measures]`."""
-        return np.asarray(expit(measures @ np.array(self.weights) + self.bias))
+        return np.asarray(1 / (1 + np.exp(-(measures @ np.array(self.weights) + self.bias))))
 
 
 def measure_words(
@@ -87,7 +86,10 @@ def measure_words(
 
 def _shares(hypotheses: Sequence[Hypothesis]) -> list[float]:
     scores = np.array([hypothesis.score for hypothesis in hypotheses])
-    return list(np.exp(scores - logsumexp(scores))) if len(scores) else []
+    if not len(scores):
+        return []
+    shares = np.exp(scores - scores.max())
+    return list(shares / shares.sum())
 
 
 def read_confidence(folder: Path) -> ConfidenceModel | None:

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from math import isfinite
 from typing import NamedTuple, TypeVar
 
 import numpy as np
@@ -75,10 +74,10 @@ def parse_hotword(text: str, alphabet: Alphabet) -> HotWord:
         raise ValueError(f"hot word {text!r}; needed: phrase or phrase:weight") from error
     normal = normalise(phrase if colon else text, alphabet)
     known = set(normal) <= set(alphabet.symbols)
-    if not normal or not known or not isfinite(weight) or not 0 <= weight <= _MAX_WEIGHT:
+    if not normal or not known or not 0 <= weight <= _MAX_WEIGHT:
         raise ValueError(
-            f"hot word {text!r}; needed: a phrase of the alphabet's letters, and a weight from 0 to "
-            f"{_MAX_WEIGHT:g} after a colon if another than {DEFAULT_WEIGHT:g} is wanted"
+            f"hot word {text!r}; needed: a phrase of the alphabet's letters, and if another weight "
+            f"than {DEFAULT_WEIGHT:g} is wanted, a colon and one from 0 to {_MAX_WEIGHT:g}"
         )
     return HotWord(text=normal, weight=weight)
 
@@ -143,11 +142,11 @@ def _matches(ratios: Floats, hotwords: Sequence[HotWord], alphabet: Alphabet) ->
 
 
 def _search(ratios: Floats, states: Ints, lengths: Ints, blank: int) -> tuple[Floats, Ints]:
-    """Return `[phrases, frames]` the score of each phrase if its last space begins at a frame.
+    """Return `[phrases, frames]`: scores with the last space in a frame, and the starts of those.
 
-    And the frame where its first space has ended. One state of all phrases is done at a time: with
-    `sums` up to a frame, staying from frame s to t adds `sums[t] - sums[s - 1]`, so that the best s
-    for every t is a running maximum.
+    The spaces at the ends have one frame each; a start is the frame after the first. One state of
+    all phrases is done at a time: with `sums` up to a frame, staying from frame s to t adds
+    `sums[t] - sums[s - 1]`, so that the best s for every t is a running maximum.
 
     Args:
         states: `[phrases, states]`: space, blank, letter, …, letter, blank, space, then padding.
