@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run install test lint format bench bench-serving transcribe english-small clean
+.PHONY: run install test lint format bench bench-serving bench-decoding transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
@@ -32,6 +32,10 @@ bench: $(INSTALLED)  ## measure this machine; prints and writes benchmarks/resul
 bench-serving: $(INSTALLED)  ## measure TensorFlow Serving's stand-in, and a remote model
 	$(BIN)/python -m benchmarks.serving
 
+MANIFEST ?= Data/english
+bench-decoding: $(INSTALLED)  ## measure the decoders on the manifest MANIFEST
+	$(BIN)/python -m benchmarks.decoding $(MANIFEST)
+
 transcribe: $(INSTALLED)  ## make transcribe WAV=some.wav
 	@test -n "$(WAV)" || { echo "got no WAV; needed: make transcribe WAV=some.wav" >&2; exit 2; }
 	@$(BIN)/stt transcribe "$(WAV)"
@@ -45,6 +49,8 @@ english-small: $(INSTALLED)  ## train the bundled model anew; continues where it
 	$(BIN)/stt train Data/english --output runs/english-small --epochs 9 --repeat ljspeech=4
 	rm -rf Models/english-small/saved_model
 	$(BIN)/stt export runs/english-small --precision float16 --to Models/english-small
+	$(BIN)/stt lm build $(SPEECH)/ljspeech_transcripts.csv --exclude-manifest Data/english --model Models/english-small
+	$(BIN)/stt lm tune Data/english --model Models/english-small
 
 $(INSTALLED): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
-from config import ModelError, ServerConfig
+from config import CorpusError, ModelError, ServerConfig
 from terminal import bar, console, exit_codes, say
 
 if TYPE_CHECKING:
@@ -48,13 +48,17 @@ def tune(
         with bar("searching") as progress:
             surface = search(model, predictor, heard, progress)
         decoder = Decoder.of_model(model, predictor.pipeline.alphabet)
-        fit_confidence(model, decoder, heard)
         console.print(_surface_table(surface))
         best = surface.best
         say(
             f"lm_weight {best.lm_weight}, word_score {best.word_score}: WER {surface.wer.min():.3f}"
         )
-        say(f"wrote {model / SETTINGS} and {model / CONFIDENCE_FILE}")
+        say(f"wrote {model / SETTINGS}")
+        try:
+            fit_confidence(model, decoder, heard)
+            say(f"wrote {model / CONFIDENCE_FILE}")
+        except CorpusError as error:  # a split too small, or a network that knows nothing yet
+            say(f"confidence is not fitted: {error}")
 
 
 def _surface_table(surface: Surface) -> Table:

@@ -6,12 +6,16 @@ import jiwer
 import pytest
 import tensorflow as tf
 
-from predictor import Predictor
+from config import ServerConfig
+from predictor import Predictor, load_predictor
 from serving.local import LocalBackend, newest_version
 from speech.alphabet import normalise
+from speech.decoding.decoder import LANGUAGE_MODEL, DecodingOptions
 
 ROOT = Path(__file__).parents[1]
 MAX_MODEL_BYTES = 20_000_000
+MAX_LANGUAGE_MODEL_BYTES = 10_000_000
+MAX_WER_OF_GREEDYS = 0.8
 MAX_VALIDATION_CER = 0.25
 
 
@@ -59,6 +63,27 @@ def test_the_graph_writes_the_same_text(predictor: Predictor, bundled: Path) -> 
 def test_it_is_small_and_complete(bundled: Path) -> None:
     for name in ("model.keras", "pipeline.json", "MODEL_CARD.md"):
         assert (bundled / name).is_file(), name
-    local = ("checkpoint.npz", "samples.jsonl", "tensorboard")
+    local = ("checkpoint.npz", "samples.jsonl", "tensorboard", "language_model")
     shipped = [path for path in bundled.rglob("*") if not set(path.parts) & set(local)]
     assert sum(path.stat().st_size for path in shipped if path.is_file()) < MAX_MODEL_BYTES
+
+
+def test_the_language_model_is_small_and_lowers_the_error_rate(
+    bundled: Path, ljspeech: Path
+) -> None:
+    """By a fifth at least, on clips and texts that neither network nor language model has seen."""
+    assert (bundled / LANGUAGE_MODEL).stat().st_size < MAX_LANGUAGE_MODEL_BYTES
+    if not (ljspeech / "splits.csv").is_file():
+        pytest.skip("needs the splits.csv that says what was not trained on")
+    predictor = load_predictor(ServerConfig(model=bundled))
+    rows = (ljspeech / "splits.csv").read_text(encoding="utf-8").splitlines()
+    held_out = sorted(row.split(",")[0] for row in rows if row.endswith(",validation"))
+    lines = (ljspeech / "metadata.csv").read_text(encoding="utf-8").splitlines()
+    texts = {line.split("|")[0]: line.split("|")[2] for line in lines}
+    references = [normalise(texts[name], predictor.pipeline.alphabet) for name in held_out]
+    wavs = [(ljspeech / "wavs" / f"{name}.wav").read_bytes() for name in held_out]
+    greedy, beam = (
+        jiwer.wer(references, [predictor.transcribe(wav, options).text for wav in wavs])
+        for options in (DecodingOptions(decoder="greedy"), DecodingOptions())
+    )
+    assert beam < MAX_WER_OF_GREEDYS * greedy

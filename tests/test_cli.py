@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
+import srt
 from typer.testing import CliRunner
 
 import cli
@@ -184,3 +185,47 @@ def test_export_in_float16(run, tmp_path: Path) -> None:
     result = run("export", model.folder, "--precision", "float16")
     assert result.exit_code == 0
     assert result.output.strip().endswith("saved_model/2")
+
+
+def test_words_alternatives_and_hotwords(run) -> None:
+    """With the bundled model and its language model."""
+    sample = ROOT / "Data/samples/sample.wav"
+    result = run("transcribe", sample, "--format", "json", "--words", "--n-best", 2)
+    (row,) = [json.loads(line) for line in result.stdout.splitlines()]
+    assert [word["text"] for word in row["words"]] == row["text"].split()
+    assert len(row["alternatives"]) == 2
+    assert "town knew it" not in row["text"]
+    lifted = run("transcribe", sample, "--hotword", "knew:12")
+    assert "town knew it" in lifted.stdout
+    greedy = run("transcribe", sample, "--decoder", "greedy")
+    assert "people of the tow " in greedy.stdout
+    wrong = run("transcribe", sample, "--hotword", "knew:much")
+    assert wrong.exit_code == 2
+    assert "hot word 'knew:much'" in wrong.stderr
+
+
+@pytest.mark.parametrize("form", ["srt", "vtt", "text", "json"])
+def test_a_file_a_source_is_written(run, tmp_path: Path, form: str) -> None:
+    result = run("transcribe", ROOT / "Data/samples", "--format", form, "--output", "out")
+    assert result.exit_code == 0
+    suffix = {"text": "txt"}.get(form, form)
+    names = sorted(path.name for path in (tmp_path / "out").iterdir())
+    assert names == sorted(f"{p.stem}.{suffix}" for p in (ROOT / "Data/samples").glob("*.wav"))
+    assert "old house" in (tmp_path / "out" / f"sample.{suffix}").read_text(encoding="utf-8")
+
+
+def test_a_long_recording_becomes_subtitles_at_its_joins(run, tmp_path: Path) -> None:
+    """The sample clips, joined with silences over and over: a cue starts at each known start."""
+    clips = [soundfile.read(p)[0] for p in sorted((ROOT / "Data/samples").glob("*.wav"))]
+    silence, parts, starts, length = np.zeros(33_075), [], [], 0
+    for clip_ in clips * 4:
+        starts.append(length / 22_050)
+        parts += [clip_, silence]
+        length += len(clip_) + len(silence)
+    soundfile.write(tmp_path / "long.wav", np.concatenate(parts), 22_050)
+    result = run("transcribe", "long.wav", "--format", "srt")
+    assert result.exit_code == 0
+    cues = [cue.start.total_seconds() for cue in srt.parse(result.stdout)]
+    late = [min(abs(cue - start) for cue in cues) for start in starts]
+    assert np.median(late) < 0.5
+    assert max(late) < 1.5

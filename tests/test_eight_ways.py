@@ -116,10 +116,35 @@ def test_log_probs_are_the_same(way, server, bundled, waveforms, expected, texts
         assert greedy_decode(np.asarray(log_probs, np.float32), alphabet) == text
 
 
+@pytest.fixture(scope="module")
+def answers(server: Running, bundled: Path, wavs: list[bytes], tmp_path_factory) -> dict:
+    """Return what the API says on either backend: the best path, and all that the beam gives."""
+    found = {}
+    for way, remote in (("local", None), ("remote", RemoteConfig(address=server.address))):
+        logs = tmp_path_factory.mktemp(way)
+        config = ServerConfig(model=bundled, log_folder=logs, remote=remote)
+        with TestClient(api.create_app(config, load=load_predictor)) as client:
+            for query in ("decoder=greedy", "words=true&n_best=3&hotwords=printing"):
+                found[way, query] = [
+                    client.post(f"/upload/?{query}", files={"file": ("a.wav", wav)}).json()
+                    for wav in wavs
+                ]
+    return found
+
+
 @pytest.mark.parametrize("way", ["local", "remote"])
-def test_the_api_gives_the_same_text(way, server, bundled, wavs, texts, tmp_path) -> None:
-    remote = RemoteConfig(address=server.address) if way == "remote" else None
-    config = ServerConfig(model=bundled, log_folder=tmp_path, remote=remote)
-    with TestClient(api.create_app(config, load=load_predictor)) as client:
-        answers = [client.post("/upload/", files={"file": ("a.wav", wav)}) for wav in wavs]
-    assert [answer.json()["transcription"] for answer in answers] == texts
+def test_the_api_gives_the_same_text(way: str, answers: dict, texts: list[str]) -> None:
+    assert [answer["transcription"] for answer in answers[way, "decoder=greedy"]] == texts
+
+
+def test_words_times_and_alternatives_are_alike(answers: dict) -> None:
+    query = "words=true&n_best=3&hotwords=printing"
+    for local, remote in zip(answers["local", query], answers["remote", query], strict=True):
+        assert local["transcription"] == remote["transcription"]
+        assert len(local["words"]) == len(local["transcription"].split())
+        for mine, theirs in zip(local["words"], remote["words"], strict=True):
+            times = [(word["text"], word["start_s"], word["end_s"]) for word in (mine, theirs)]
+            assert times[0] == times[1]
+            assert mine["confidence"] == pytest.approx(theirs["confidence"], abs=1e-2)
+        texts = [[a["text"] for a in answer["alternatives"]] for answer in (local, remote)]
+        assert texts[0][0] == texts[1][0]

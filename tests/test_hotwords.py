@@ -113,6 +113,11 @@ def test_of_phrases_that_overlap_the_longest_that_fits_wins() -> None:
     )
 
 
+def test_of_phrases_that_are_as_far_ahead_the_longest_wins() -> None:
+    for phrases in (("ab", "ab d"), ("ab d", "ab")):
+        assert lifted("ab c", "ab d", *phrases, behind=0.0) == "ab d"
+
+
 def test_of_phrases_for_one_place_the_likeliest_wins() -> None:
     log_probs = heard("the cofer", "the coper", behind=0.8)
     log_probs[2 * 6, symbol("v")] = -0.3
@@ -177,10 +182,11 @@ def test_the_search_finds_the_best_of_all_windows_and_paths(
     labels = SMALL.encode(text)
     spans = module.align(log_probs.astype(np.float32), labels)
     ratios = module._ratios(log_probs, labels, spans, SMALL)
-    hotwords = [HotWord(text=phrase, weight=100.0), HotWord(text="abab", weight=0.0)]
-    found = [m.gain for m in module._matches(ratios, hotwords, SMALL) if m.text == phrase]
-    best = best_of_all_windows(ratios, SMALL.encode(f" {phrase} ")) + hotwords[0].allowance
-    assert max(found, default=-math.inf) == pytest.approx(best if best > 0 else -math.inf)
+    hotwords = [HotWord(text="abab"), HotWord(text=phrase, weight=100.0)]
+    matches = module._matches(ratios, hotwords, SMALL)
+    found = max(matches["gain"][matches["phrase"] == 1], default=-math.inf)
+    best = best_of_all_windows(ratios, SMALL.encode(f" {phrase} ")) + hotwords[1].allowance
+    assert found == pytest.approx(best if best > 0 else -math.inf)
 
 
 def best_of_all_windows(ratios: np.ndarray, labels: list[int]) -> float:

@@ -9,7 +9,7 @@ from config import AudioError, ModelError
 from predictor import MAX_BATCH, Predictor
 from serving.local import LocalBackend, newest_version
 from speech.audio import encode_native
-from speech.pipeline import read_pipeline, write_pipeline
+from speech.pipeline import Pipeline, read_pipeline, write_pipeline
 from tests.clips import babble
 from transcription import transcribe_files
 
@@ -91,3 +91,51 @@ def test_a_broken_saved_model_is_a_model_error(model_folder: Path, tmp_path: Pat
     (tmp_path / "saved_model/1/saved_model.pb").write_bytes(b"half")
     with pytest.raises(ModelError, match="cannot load the SavedModel"):
         LocalBackend(tmp_path)
+
+
+class Spelling:
+    """A backend that hears one letter in each second of loud sound, at its true frame."""
+
+    def __init__(self, pipeline: Pipeline) -> None:
+        self.pipeline = pipeline
+
+    def log_probs(self, waveforms: list[np.ndarray]) -> list[np.ndarray]:
+        return [self._hear(waveform) for waveform in waveforms]
+
+    def _hear(self, waveform: np.ndarray) -> np.ndarray:
+        frame = round(self.pipeline.output_frame_s * 22_050)
+        loud = np.abs(waveform[: len(waveform) // frame * frame]).reshape(-1, frame).max(axis=1)
+        heard = np.full((len(loud), len(self.pipeline.alphabet)), -12.0, np.float32)
+        begins = (loud > 0.15) & ~np.concatenate([[False], loud[:-1] > 0.15])
+        heard[:, 0] = 0.0
+        for place in np.flatnonzero(begins):
+            # how loud a burst is tells which one it is
+            letter = 3 + round(float(loud[place : place + 8].max() * 100)) % 26
+            heard[place, [0, letter]] = -12.0, 0.0
+            if place + 1 < len(heard):
+                heard[place + 1, [0, 1]] = -12.0, 0.0
+        return heard
+
+    def check_ready(self) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def test_nothing_is_lost_or_doubled_where_a_recording_is_cut(model_folder: Path) -> None:
+    """Bursts of known loudness for two minutes: each is heard once, in order, at its time."""
+    rate, parts, wanted, starts, length = 22_050, [], [], [], 0
+    draw = np.random.default_rng(4)
+    for i in range(150):
+        peak = 0.30 + 0.01 * (i % 26)
+        burst = peak * np.sign(np.sin(np.arange(int(0.3 * rate)) * 0.9))
+        pause = np.zeros(int(draw.uniform(0.25, 0.8) * rate))
+        starts.append(length / rate)
+        wanted.append("abcdefghijklmnopqrstuvwxyz"[round(peak * 100) % 26])
+        parts += [burst, pause]
+        length += len(burst) + len(pause)
+    predictor = Predictor(Spelling(read_pipeline(model_folder)), max_duration_s=1e4)
+    waveform = np.concatenate(parts).astype(np.float32)
+    transcript = predictor.transcribe_waveforms([waveform])[0]
+    assert [word.text for word in transcript.words] == wanted
+    errors = [abs(w.start_s - s) for w, s in zip(transcript.words, starts, strict=True)]
+    assert max(errors) < 0.1

@@ -98,11 +98,14 @@ def test_train_your_own(tmp_path: Path) -> None:
     )
     run("python -c \"import soundfile as s; s.write('clip.flac', *s.read('c.wav'))\"".replace(
         "c.wav", str(corpus / "sample.wav")), tmp_path)  # fmt: skip
+    (tmp_path / "sentences.txt").write_text("The old house.\nNear the river.\n", encoding="utf-8")
     lines = shell_lines("stt prepare")
     assert [line.split()[1] for line in lines] == [
         "prepare",
         "train",
         "export",
+        "lm",
+        "lm",
         "evaluate",
         "transcribe",
         "stt",
@@ -113,7 +116,13 @@ def test_train_your_own(tmp_path: Path) -> None:
     assert (tmp_path / "Data/mine/evaluation-mine-test.json").is_file()
 
 
-PAGES = ["README.md", "Models/english-small/MODEL_CARD.md", "docs/serving.md", "examples/README.md"]
+PAGES = [
+    "README.md",
+    "Models/english-small/MODEL_CARD.md",
+    "docs/decoding.md",
+    "docs/serving.md",
+    "examples/README.md",
+]
 
 
 @pytest.mark.parametrize("page", PAGES)

@@ -10,9 +10,9 @@ models with CTC-based Word Spotter", section 2), here with ratios to the decoded
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -29,6 +29,9 @@ _AT_ONCE = 16
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
+# A phrase between two spaces: how far it is ahead, the frames from `start` to `end`, and its place.
+Matches = NDArray[np.void]
+_MATCH = np.dtype([("gain", "f8"), ("start", "i8"), ("end", "i8"), ("phrase", "i8")])
 Number = TypeVar("Number", np.float64, np.int64)
 
 
@@ -49,15 +52,6 @@ class HotWord:
     def allowance(self) -> float:
         """By how many nats it may be behind what was decoded."""
         return self.weight * max(0.5, len(self.text) - _SHORT)
-
-
-class _Match(NamedTuple):
-    """A phrase between two spaces, the frames `start` to `end`, and how far it is ahead."""
-
-    gain: float
-    start: int
-    end: int
-    text: str
 
 
 def parse_hotword(text: str, alphabet: Alphabet) -> HotWord:
@@ -104,8 +98,10 @@ def lift(
     labels = alphabet.encode(text)
     frames = align(log_probs, labels, blank_index=alphabet.blank_index)
     ratios = _ratios(np.maximum(log_probs, _FLOOR).astype(np.float64), labels, frames, alphabet)
-    matches = _best_apart(list(_matches(ratios, hotwords, alphabet)))
-    lifted = _replace(text.split(), _middles(text.split(), frames), matches)
+    longest_first = sorted(hotwords, key=lambda h: (len(h.text), h.text), reverse=True)
+    matches = _best_apart(_matches(ratios, longest_first, alphabet))
+    phrases = [longest_first[place].text for place in matches["phrase"]]
+    lifted = _replace(text.split(), _middles(text.split(), frames), matches, phrases)
     return lifted if num_ctc_frames(alphabet.encode(lifted)) <= len(log_probs) else text
 
 
@@ -123,22 +119,25 @@ def _ratios(log_probs: Floats, labels: Sequence[int], frames: Ints, alphabet: Al
     return np.concatenate([edge, log_probs - decoded[:, np.newaxis], edge])
 
 
-def _matches(ratios: Floats, hotwords: Sequence[HotWord], alphabet: Alphabet) -> Iterator[_Match]:
-    """Yield all that is ahead, allowance included; phrases of like lengths are searched at once."""
-    blank, by_length = alphabet.blank_index, sorted(hotwords, key=lambda hotword: len(hotword.text))
-    for first in range(0, len(by_length), _AT_ONCE):
-        group = by_length[first : first + _AT_ONCE]
+def _matches(ratios: Floats, hotwords: Sequence[HotWord], alphabet: Alphabet) -> Matches:
+    """Return all that is ahead, allowance included; a few phrases of like lengths at a time."""
+    blank, found = alphabet.blank_index, []
+    for first in range(0, len(hotwords), _AT_ONCE):
+        group = hotwords[first : first + _AT_ONCE]
         lattices = [states_of(alphabet.encode(f" {h.text} "), blank)[1:-1] for h in group]
-        states = np.full((len(group), len(lattices[-1])), blank)
+        lengths = np.array([len(lattice) for lattice in lattices])
+        states = np.full((len(group), lengths.max()), blank)
         for row, lattice in zip(states, lattices, strict=True):
             row[: len(lattice)] = lattice
-        lengths = np.array([len(lattice) for lattice in lattices])
         scores, starts = _search(ratios, states, lengths, blank)
         gains = scores + np.array([[hotword.allowance] for hotword in group])
-        for row, end in np.argwhere(gains > 0):
-            # Frames are counted without the one that was added in front.
-            start = int(starts[row, end]) - 1
-            yield _Match(float(gains[row, end]), start, int(end) - 1, group[row].text)
+        rows, ends = np.nonzero(gains > 0)
+        matches = np.empty(len(rows), _MATCH)
+        matches["gain"], matches["phrase"] = gains[rows, ends], first + rows
+        # Frames are counted without the one that was added in front.
+        matches["start"], matches["end"] = starts[rows, ends] - 1, ends - 1
+        found.append(matches)
+    return np.concatenate(found)
 
 
 def _search(ratios: Floats, states: Ints, lengths: Ints, blank: int) -> tuple[Floats, Ints]:
@@ -184,14 +183,14 @@ def _later(values: NDArray[Number], fill: float) -> NDArray[Number]:
     return moved
 
 
-def _best_apart(matches: list[_Match]) -> list[_Match]:
+def _best_apart(matches: Matches) -> Matches:
     """Return the best matches that do not overlap, in order of time."""
-    chosen = []
-    while matches:
-        best = max(matches)
-        chosen.append(best)
-        matches = [m for m in matches if m.end <= best.start or best.end <= m.start]
-    return sorted(chosen, key=lambda match: match.start)
+    chosen = matches[:0]
+    while len(matches):
+        best = matches[matches["gain"].argmax()]
+        chosen = np.append(chosen, best)
+        matches = matches[(matches["end"] <= best["start"]) | (best["end"] <= matches["start"])]
+    return np.sort(chosen, order="start")
 
 
 def _middles(words: Sequence[str], frames: Ints) -> Floats:
@@ -201,12 +200,14 @@ def _middles(words: Sequence[str], frames: Ints) -> Floats:
     return (frames[firsts, 0] + frames[lasts, 1]) / 2
 
 
-def _replace(words: Sequence[str], middles: Floats, matches: Sequence[_Match]) -> str:
-    """Put each match where the words are whose middle it covers."""
+def _replace(
+    words: Sequence[str], middles: Floats, matches: Matches, phrases: Sequence[str]
+) -> str:
+    """Put each match's phrase where the words are whose middle it covers."""
+    firsts, ends = (np.searchsorted(middles, matches[edge]) for edge in ("start", "end"))
     pieces: list[str] = []
     done = 0
-    for match in matches:
-        first, end = np.searchsorted(middles, [match.start, match.end])
-        pieces += [*words[done : max(done, first)], match.text]
-        done = max(done, end)
+    for first, end, phrase in zip(firsts, ends, phrases, strict=True):
+        pieces += [*words[done:first], phrase]
+        done = end
     return " ".join([*pieces, *words[done:]])
