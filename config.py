@@ -229,8 +229,8 @@ class DecodingConfig:
         decoder: `greedy`, the best path; or `beam`, the best text, with a language model if the
             model has one.
         beam_width: texts kept a frame.
-        lm_weight: of the language model's log-probability beside the network's.
-        word_score: added for each space, in nats; over 0 gives more and shorter words.
+        lm_weight: of the language model's log10 probability beside the network's in nats.
+        word_score: added for each frame that is a space, in nats; over 0 gives more words.
         beam_threshold: texts that are so many nats behind the best one are dropped.
         max_symbols: the likeliest symbols of a frame that are tried.
         blank_share: of frames in a row whose blank is likelier than this, one is kept.
@@ -251,7 +251,9 @@ class DecodingConfig:
         _check(1 <= self.beam_width <= 1024, f"beam_width {self.beam_width} is not in 1 to 1024")
         _check(0 <= self.lm_weight < inf, f"lm_weight {self.lm_weight} is negative")
         _check(-inf < self.word_score < inf, f"word_score {self.word_score} is not a number")
-        _check(self.beam_threshold > 0, f"beam_threshold {self.beam_threshold} is not positive")
+        _check(
+            0 < self.beam_threshold < inf, f"beam_threshold {self.beam_threshold} is not positive"
+        )
         _check(self.max_symbols >= 2, f"max_symbols {self.max_symbols} is under 2")
         _check(0 < self.blank_share <= 1, f"blank_share {self.blank_share} is not in (0, 1]")
 

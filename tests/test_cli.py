@@ -195,7 +195,7 @@ def test_words_alternatives_and_hotwords(run) -> None:
     assert [word["text"] for word in row["words"]] == row["text"].split()
     assert len(row["alternatives"]) == 2
     assert "town knew it" not in row["text"]
-    lifted = run("transcribe", sample, "--hotword", "knew:12")
+    lifted = run("transcribe", sample, "--hotword", "knew:80")
     assert "town knew it" in lifted.stdout
     greedy = run("transcribe", sample, "--decoder", "greedy")
     assert "people of the tow " in greedy.stdout

@@ -65,8 +65,8 @@ def test_a_name_that_nobody_has_written_comes_out_as_spelled(of_bundled: Decoder
 def test_hotwords_and_n_best(of_bundled: Decoder) -> None:
     log_probs = heard("mister steals was here", sure=0.9)
     place = 2 * "mister steals".index("a")
-    log_probs[place, ALPHABET.encode("e")[0]] = np.log(0.02)
-    options = DecodingOptions(n_best=3, hotwords=(HotWord(text="steels", weight=8.0),))
+    log_probs[place, ALPHABET.encode("e")[0]] = np.log(0.1)
+    options = DecodingOptions(n_best=3, hotwords=(HotWord(text="steels"),))
     plain = of_bundled.decode(log_probs, DecodingOptions(n_best=3))
     lifted = of_bundled.decode(log_probs, options)
     assert plain.text == "mister steals was here"

@@ -23,7 +23,7 @@ from speech.decoding.alignment import align, states_of
 
 DEFAULT_WEIGHT = 1.6
 _SHORT = 4
-_MAX_WEIGHT = 100.0
+_USUAL, _MAX_WEIGHT = 8.0, 100.0  # as a person writes them
 _FLOOR = -100.0
 _AT_ONCE = 16
 
@@ -55,7 +55,7 @@ class HotWord:
 
 
 def parse_hotword(text: str, alphabet: Alphabet) -> HotWord:
-    """Read `phrase` or `phrase:weight`.
+    """Read `phrase` or `phrase:weight`, where 8 is the usual weight and 16 allows twice as much.
 
     Raises:
         ValueError: nothing is left of the phrase, or the alphabet lacks a character of it, or the
@@ -63,7 +63,7 @@ def parse_hotword(text: str, alphabet: Alphabet) -> HotWord:
     """
     phrase, colon, number = text.rpartition(":")
     try:
-        weight = float(number) if colon else DEFAULT_WEIGHT
+        weight = float(number) if colon else _USUAL
     except ValueError as error:
         raise ValueError(f"hot word {text!r}; needed: phrase or phrase:weight") from error
     normal = normalise(phrase if colon else text, alphabet)
@@ -71,9 +71,9 @@ def parse_hotword(text: str, alphabet: Alphabet) -> HotWord:
     if not normal or not known or not 0 <= weight <= _MAX_WEIGHT:
         raise ValueError(
             f"hot word {text!r}; needed: a phrase of the alphabet's letters, and if another weight "
-            f"than {DEFAULT_WEIGHT:g} is wanted, a colon and one from 0 to {_MAX_WEIGHT:g}"
+            f"than {_USUAL:g} is wanted, a colon and one from 0 to {_MAX_WEIGHT:g}"
         )
-    return HotWord(text=normal, weight=weight)
+    return HotWord(text=normal, weight=weight * DEFAULT_WEIGHT / _USUAL)
 
 
 def lift(
