@@ -108,11 +108,16 @@ def transcribe(
 
     A file that cannot be read is reported on standard error, and the exit code is then 3.
     """
-    from transcription import find_sources, transcribe_files, write_transcript
+    from speech.audio import write_atomically
+    from transcription import find_sources, target_paths, transcribe_files
 
     failed = 0
     with exit_codes():
         sources = [source for name in audio for source in find_sources(name)]
+        form, alone = output_format.value, len(sources) == 1
+        if form in ("srt", "vtt") and not (alone or output):
+            raise ValueError(f"got {len(sources)} sources for one {form}; needed: --output FOLDER")
+        targets = target_paths(output, [name for name, _ in sources], form) if output else {}
         predictor = _load_predictor(model=model, tf_serving=tf_serving, max_duration_s=LONGEST_S)
         options = _decoding_options(predictor, decoder, beam_width, n_best, hotword or [])
         with bar("transcribing", as_share=True) as progress:
@@ -122,9 +127,10 @@ def transcribe(
                     line = escape(f"{name}: {result}")
                     errors.print(f"[bold red]error:[/] {line}", soft_wrap=True)
                     continue
-                text = _formatted(name, result, output_format, words=words, alone=len(sources) == 1)
+                text = _formatted(name, result, output_format, words=words, alone=alone)
                 if output:
-                    say(str(write_transcript(output, name, text, output_format.value)))
+                    write_atomically(targets[name], text)
+                    say(str(targets[name]))
                 else:
                     print(text, end="")
     if failed:

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from config import AudioError
 from predictor import MAX_BATCH, Predictor
-from speech.audio import AUDIO_SUFFIXES, Waveform, decode_any, write_atomically
+from speech.audio import AUDIO_SUFFIXES, Waveform, decode_any
 from speech.decoding.decoder import DecodingOptions
 from speech.transcript import Transcript
 
@@ -62,12 +62,19 @@ def transcribe_files(
             yield name, result if isinstance(result, AudioError) else next(transcripts)
 
 
-def write_transcript(folder: Path, name: str, text: str, form: str) -> Path:
-    """Write `text` to `folder/NAME.FORM`, whole; return the path. `text` becomes `txt`."""
-    stem = "stdin" if name == "-" else Path(name).stem
-    path = folder / f"{stem}.{'txt' if form == 'text' else form}"
-    write_atomically(path, text)
-    return path
+def target_paths(folder: Path, names: Sequence[str], form: str) -> dict[str, Path]:
+    """Return where each source's transcript goes: `folder/NAME.FORM`, `txt` for text.
+
+    Raises:
+        ValueError: two sources would go to one file.
+    """
+    suffix = "txt" if form == "text" else form
+    paths = {
+        name: folder / f"{'stdin' if name == '-' else Path(name).stem}.{suffix}" for name in names
+    }
+    if len(set(paths.values())) < len(names):
+        raise ValueError("got sources of the same name; needed: a folder of output for each")
+    return paths
 
 
 def _decode(predictor: Predictor, source: bytes | Path | AudioError) -> Waveform | AudioError:

@@ -229,3 +229,16 @@ def test_a_long_recording_becomes_subtitles_at_its_joins(run, tmp_path: Path) ->
     late = [min(abs(cue - start) for cue in cues) for start in starts]
     assert np.median(late) < 0.5
     assert max(late) < 1.5
+
+
+def test_several_sources_are_not_mixed_into_one_file(run, tmp_path: Path) -> None:
+    result = run("transcribe", ROOT / "Data/samples", "--format", "vtt")
+    assert result.exit_code == 2
+    assert "needed: --output FOLDER" in result.stderr
+    for folder in ("a", "b"):
+        (tmp_path / folder).mkdir()
+        (tmp_path / folder / "x.wav").write_bytes((ROOT / "Data/samples/sample.wav").read_bytes())
+    result = run("transcribe", "a/x.wav", "b/x.wav", "--output", "out")
+    assert result.exit_code == 2
+    assert "sources of the same name" in result.stderr
+    assert not (tmp_path / "out").exists()
