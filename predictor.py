@@ -109,7 +109,7 @@ class Predictor:
         for i, piece in enumerate(pieces):
             found[piece.recording].append((piece.span, decoded[i]))
         return [
-            self._join(parts, len(waveform))
+            self._join(parts, len(waveform), n_best=options.n_best if options else 1)
             for parts, waveform in zip(found, waveforms, strict=True)
         ]
 
@@ -133,9 +133,11 @@ class Predictor:
         if batch:
             yield batch
 
-    def _join(self, parts: Sequence[tuple[Span, Decoded]], num_samples: int) -> Transcript:
+    def _join(
+        self, parts: Sequence[tuple[Span, Decoded]], num_samples: int, *, n_best: int
+    ) -> Transcript:
         words = tuple(word for span, part in parts for word in self._words(part.words, span))
-        hypotheses = parts[0][1].hypotheses if len(parts) == 1 else ()
+        hypotheses = parts[0][1].hypotheses if n_best > 1 and len(parts) == 1 else ()
         weights = [max(1, len(part.words)) for _, part in parts]
         sure = [part.confidence for _, part in parts]
         confidence = np.average(sure, weights=weights) if parts else 1.0
@@ -147,9 +149,7 @@ class Predictor:
             words=words,
             alternatives=tuple(
                 Alternative(text=h.text, score=round(h.score, 4)) for h in hypotheses
-            )
-            if len(hypotheses) > 1
-            else (),
+            ),
         )
 
     def _words(self, words: Sequence[DecodedWord], span: Span) -> Iterator[Word]:

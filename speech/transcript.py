@@ -41,7 +41,8 @@ class Transcript:
         duration_s: the clip's duration in seconds.
         model: name of the model that wrote it.
         words: in order, with times and confidence.
-        alternatives: the likeliest texts, best first, if more than one was asked for.
+        alternatives: the likeliest texts, best first, if more than one was asked for, of a
+            recording that was decoded in one piece.
     """
 
     text: str
