@@ -127,7 +127,8 @@ def transcribe(
                     line = escape(f"{name}: {result}")
                     errors.print(f"[bold red]error:[/] {line}", soft_wrap=True)
                     continue
-                text = _formatted(name, result, output_format, words=words, alone=alone)
+                unnamed = alone or output is not None
+                text = _formatted(name, result, output_format, words=words, alone=unnamed)
                 if output:
                     write_atomically(targets[name], text)
                     say(str(targets[name]))

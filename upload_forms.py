@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, Field
 
 from speech.alphabet import Alphabet
 from speech.decoding.decoder import DecodingOptions
@@ -23,8 +23,6 @@ MEDIA_TYPES = {
 
 class UploadQuery(BaseModel):
     """How `/upload/` decodes, and what it returns."""
-
-    model_config = ConfigDict(extra="forbid")
 
     format: Literal["json", "text", "srt", "vtt"] = "json"
     words: bool = Field(False, description="With times and confidence (json).")

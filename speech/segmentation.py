@@ -16,6 +16,7 @@ from speech.audio import Waveform
 _BLOCK_FRAMES = 1024
 _FLOOR_STEP_S = 1.0
 _MEAN_S = 0.1
+_SILENCE = 1e-3  # -60 dB of full scale
 
 Levels = NDArray[np.float32]
 
@@ -40,6 +41,8 @@ class SegmentationConfig:
         floor_window_s: what counts as around, half of it on each side.
         low_cut_hz: hum and rumble below are not heard.
         frame_s: the detector's resolution.
+        surely_heard_s: a shorter recording is one piece unless it is digital silence: a word alone
+            has no noise around it to rise over.
     """
 
     max_piece_s: float = 20.0
@@ -54,6 +57,7 @@ class SegmentationConfig:
     floor_window_s: float = 10.0
     low_cut_hz: float = 200.0
     frame_s: float = 0.02
+    surely_heard_s: float = 3.0
 
     def __post_init__(self) -> None:
         for name in (entry.name for entry in fields(self) if entry.name != "min_level_db"):
@@ -125,8 +129,11 @@ def cut(waveform: Waveform, *, sample_rate_hz: int, config: SegmentationConfig) 
         ValueError: the waveform has other axes, or samples that are not finite.
     """
     recording = _Recording(waveform, sample_rate_hz, config)
-    parts = deque(recording.loud_parts())
     longest = int(config.max_piece_s * sample_rate_hz)
+    if len(waveform) < min(config.surely_heard_s * sample_rate_hz, longest):
+        is_heard = len(waveform) and np.abs(waveform).max() > _SILENCE
+        return [Span(0, len(waveform))] if is_heard else []
+    parts = deque(recording.loud_parts())
     if parts and len(waveform) <= longest:
         return [Span(0, len(waveform))]
     padding = round(config.padding_s * sample_rate_hz)

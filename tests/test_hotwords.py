@@ -219,7 +219,8 @@ def test_a_phrase_is_read_with_its_weight(text: str, phrase: str, weight: float)
 
 
 @pytest.mark.parametrize(
-    "text", ["", "  ", ":", ":3", "!?:3", "a:", "a:b", "a:nan", "a:-1", "a:101", "a:inf", "7up"]
+    "text",
+    ["", "  ", ":", ":3", "!?:3", "a:", "a:b", "a:nan", "a:-1", "a:101", "a:inf", "7up", "a" * 101],
 )
 def test_what_is_no_phrase_is_refused_in_words(text: str) -> None:
     with pytest.raises(ValueError, match="needed: ") as raised:

@@ -1,5 +1,6 @@
 """Predictor: batches change nothing, limits hold, the newest version is served."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from config import AudioError, ModelError
 from predictor import MAX_BATCH, Predictor
 from serving.local import LocalBackend, newest_version
-from speech.audio import encode_native
+from speech.audio import decode_native, encode_native
 from speech.pipeline import Pipeline, read_pipeline, write_pipeline
 from tests.clips import babble
 from transcription import transcribe_files
@@ -91,6 +92,24 @@ def test_a_broken_saved_model_is_a_model_error(model_folder: Path, tmp_path: Pat
     (tmp_path / "saved_model/1/saved_model.pb").write_bytes(b"half")
     with pytest.raises(ModelError, match="cannot load the SavedModel"):
         LocalBackend(tmp_path)
+
+
+@pytest.mark.parametrize("padding_s", [0.0, 0.1, 0.3])
+def test_a_word_alone_is_heard(bundled: Path, padding_s: float) -> None:
+    """Cut out of a sentence, with hardly any silence around it."""
+    data = Path(__file__).parent / "data"
+    known = json.loads((data / "timed_words.json").read_text(encoding="utf-8"))
+    predictor = Predictor(LocalBackend(bundled))
+    waveform = decode_native((data / "timed_words.wav").read_bytes(), predictor.audio)
+    padding = np.zeros(int(padding_s * 22_050), np.float32)
+    words = [
+        np.concatenate([padding, waveform[int(a * 22_050) : int(b * 22_050)], padding])
+        for a, b in zip(known["starts"], known["ends"], strict=True)
+        if b - a > 0.2
+    ]
+    assert len(words) > 5
+    texts = [transcript.text for transcript in predictor.transcribe_waveforms(words)]
+    assert all(texts), texts
 
 
 class Spelling:

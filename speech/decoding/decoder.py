@@ -103,7 +103,8 @@ class Decoder:
         """Return the text of float32 `[frames, symbols]`, only the clip's valid frames."""
         options = options or DecodingOptions()
         greedy = greedy_decode(log_probs, self.alphabet)
-        if (options.decoder or self.config.decoder) == "greedy":
+        is_beam = (options.decoder or self.config.decoder) == "beam"
+        if not is_beam:
             hypotheses = [Hypothesis(text=greedy, score=0.0)]
         else:
             count = max(options.n_best, _COMPARED)
@@ -113,23 +114,25 @@ class Decoder:
         if text != hypotheses[0].text:
             others = [h for h in hypotheses if h.text != text]
             hypotheses = [Hypothesis(text=text, score=hypotheses[0].score), *others]
-        spans, measures = self._measure(text, log_probs, hypotheses, greedy)
-        words = self._words(text.split(), spans, measures)
+        spans, measures = self._measure(text, log_probs, hypotheses[:_COMPARED], greedy)
+        words = self._words(text.split(), spans, measures, is_beam=is_beam)
         return Decoded(
             text=text,
-            confidence=self._overall(words, log_probs),
+            confidence=self._overall(words, log_probs, is_beam=is_beam),
             words=words,
             measures=measures,
             hypotheses=tuple(hypotheses[: options.n_best]),
         )
 
-    def _overall(self, words: Sequence[DecodedWord], log_probs: NDArray[np.float32]) -> float:
+    def _overall(
+        self, words: Sequence[DecodedWord], log_probs: NDArray[np.float32], *, is_beam: bool
+    ) -> float:
         """Return the share of the words that are expected to be right.
 
         Without words, or where nothing was fitted, how sure the best path is, as the SavedModel
-        says it.
+        says it. What is fitted is fitted to the beam's texts: the best path has no others.
         """
-        if words and self._confidence:
+        if words and self._confidence and is_beam:
             return float(np.mean([word.confidence for word in words]))
         return greedy_confidence(log_probs, self.alphabet)
 
@@ -148,11 +151,16 @@ class Decoder:
         return spans, measures
 
     def _words(
-        self, words: Sequence[str], spans: NDArray[np.int64], measures: NDArray[np.float64]
+        self,
+        words: Sequence[str],
+        spans: NDArray[np.int64],
+        measures: NDArray[np.float64],
+        *,
+        is_beam: bool,
     ) -> tuple[DecodedWord, ...]:
         if not words:
             return ()
-        if self._confidence:
+        if self._confidence and is_beam:
             confidences = self._confidence.confidences(measures)
         else:
             confidences = np.exp(measures[:, 0])  # the geometric mean of its letters' peaks

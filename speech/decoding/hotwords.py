@@ -23,6 +23,7 @@ from speech.decoding.alignment import align, states_of
 
 DEFAULT_WEIGHT = 1.6
 _SHORT = 4
+_MAX_CHARACTERS = 100
 _USUAL, _MAX_WEIGHT = 8.0, 100.0  # as a person writes them
 _FLOOR = -100.0
 _AT_ONCE = 16
@@ -68,9 +69,10 @@ def parse_hotword(text: str, alphabet: Alphabet) -> HotWord:
         raise ValueError(f"hot word {text!r}; needed: phrase or phrase:weight") from error
     normal = normalise(phrase if colon else text, alphabet)
     known = set(normal) <= set(alphabet.symbols)
-    if not normal or not known or not 0 <= weight <= _MAX_WEIGHT:
+    if not 0 < len(normal) <= _MAX_CHARACTERS or not known or not 0 <= weight <= _MAX_WEIGHT:
         raise ValueError(
-            f"hot word {text!r}; needed: a phrase of the alphabet's letters, and if another weight "
+            f"hot word {text[:200]!r}; needed: a phrase of the alphabet's letters, of "
+            f"{_MAX_CHARACTERS} at most, and if another weight "
             f"than {_USUAL:g} is wanted, a colon and one from 0 to {_MAX_WEIGHT:g}"
         )
     return HotWord(text=normal, weight=weight * DEFAULT_WEIGHT / _USUAL)
