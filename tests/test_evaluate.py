@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 from config import AudioConfig
 from predictor import Predictor
 from serving.local import LocalBackend
 from speech.audio import encode_native
+from tests.clips import babble
 from training.evaluate import (
     Scored,
     align,
@@ -64,13 +64,11 @@ def test_the_worst_come_first_and_are_aligned() -> None:
 
 def test_a_split_is_scored_through_the_predictor(model_folder: Path, tmp_path: Path) -> None:
     predictor = Predictor(LocalBackend(model_folder))
-    draw = np.random.default_rng(0)
     utterances = []
     for i, seconds in enumerate((0.5, 3.0, 6.0)):
         path = tmp_path / f"{i}.wav"
         count = int(seconds * 22_050)
-        noise = draw.uniform(-0.5, 0.5, count).astype(np.float32)
-        path.write_bytes(encode_native(noise, AudioConfig()))
+        path.write_bytes(encode_native(babble(seconds, seed=i), AudioConfig()))
         utterances.append(
             Utterance(
                 id=f"x/{i}",
@@ -93,7 +91,9 @@ def test_a_split_is_scored_through_the_predictor(model_folder: Path, tmp_path: P
     for clip, utterance in zip(report.clips, utterances, strict=True):
         wav = Path(utterance.audio).read_bytes()
         assert clip.hypothesis == predictor.transcribe(wav).text
-    as_json, as_markdown = write_evaluation(tmp_path / "out", "report", report)
+    as_json, as_markdown, plot = write_evaluation(tmp_path / "out", "report", report)
+    assert plot.read_bytes().startswith(b"\x89PNG")
+    assert "AUROC" in to_markdown(report)
     assert json.loads(as_json.read_text(encoding="utf-8"))["total"]["words"] == 6
     assert as_markdown.read_text(encoding="utf-8") == to_markdown(report)
     assert "## By speaker" in to_markdown(report)
