@@ -117,7 +117,8 @@ def cut(waveform: Waveform, *, sample_rate_hz: int, config: SegmentationConfig) 
     """Return the pieces of a recording that are to be transcribed, in order, without overlap.
 
     No speech, no piece: the network answers noise with invented letters, as its features are
-    normalised. A recording of at most `config.max_piece_s` is one piece, whole. In a
+    normalised. But under `config.surely_heard_s` only digital silence is none. A recording of at
+    most `config.max_piece_s` is one piece, whole. In a
     longer one each part with speech is in one piece; if it alone is longer than a piece, it is cut
     at its quietest places. All other cuts are in the longest silences that suit. Where both do not
     fit, padding gives way to `config.max_piece_s`.
