@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import tempfile
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from time import monotonic
 from typing import TYPE_CHECKING, Annotated
@@ -12,7 +13,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from cli_training import ALPHABET_FILE, folder_of
-from config import CorpusError
+from config import CorpusError, DecodingConfig, ModelError
 from terminal import bar, exit_codes, say
 
 if TYPE_CHECKING:
@@ -23,6 +24,37 @@ if TYPE_CHECKING:
 
 _CHARACTER_ORDER, _WORD_ORDER = 6, 3
 _MAX_ORDER = 6  # of the KenLM that decodes
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Request:
+    """What `stt lm build` was asked for: text, and what is made of it.
+
+    Attributes:
+        learnt: utterances of which the training split is learnt from.
+        excluded: utterances that are only held out.
+        prune: for lengths from 1 on, n-grams that occur at most so often are left out.
+    """
+
+    texts: list[Path]
+    learnt: list[Utterance]
+    excluded: list[Utterance]
+    alphabet: Alphabet
+    order: int
+    prune: list[int]
+    words: bool
+
+    @property
+    def kind(self) -> str:
+        """What the n-grams are made of."""
+        return "words" if self.words else "characters"
+
+    def units(self, sentence: str) -> list[str]:
+        """Return a sentence as the model sees it."""
+        from training.language_model_text import as_characters, as_words
+
+        return as_words(sentence) if self.words else as_characters(sentence)
+
 
 app = typer.Typer(
     help="Make the language model of a beam search.",
@@ -45,7 +77,7 @@ def build(
     ] = None,
     output: Annotated[
         Path | None,
-        typer.Option(help="An .arpa or .arpa.gz file; MODEL/language_model/… if not given."),
+        typer.Option(help="An .arpa or .arpa.gz file; that of MODEL's decoder if not given."),
     ] = None,
     model: Annotated[
         Path | None, typer.Option("--model", "-m", help="Folder of the model that it is for.")
@@ -63,7 +95,11 @@ def build(
         str, typer.Option(help="Leave out n-grams that occur at most so often, from length 1 on.")
     ] = "0",
     words: Annotated[
-        bool, typer.Option("--words/--characters", help="What the n-grams are made of.")
+        bool,
+        typer.Option(
+            "--words/--characters",
+            help="What the n-grams are made of; MODEL decodes with characters.",
+        ),
     ] = False,
 ) -> None:
     """Estimate an n-gram model from TEXTS, a manifest's training split, or both; write it as ARPA.
@@ -73,32 +109,47 @@ def build(
     No text of a validation or test split is learnt from, and the perplexity is measured on the
     validation texts: per character and per word, the end of a sentence being one of each.
     """
-    from training.language_model import write_arpa
-
     started = monotonic()
     with exit_codes():
         target = _target(output, model, words=words)
         limits = _parse_prune(prune)
-        order = order or (_WORD_ORDER if words else _CHARACTER_ORDER)
-        symbols = _alphabet(alphabet, model, manifest)
-        learnt, others = _read_manifests(manifest, exclude_manifest or [])
-        counts, language_model = _estimate(
-            texts or [], learnt, others, symbols, order=order, prune=limits, words=words
+        learnt, excluded = _read_manifests(manifest, exclude_manifest or [])
+        asked = _Request(
+            texts=texts or [],
+            learnt=learnt,
+            excluded=excluded,
+            alphabet=_alphabet(alphabet, model, manifest),
+            order=order or (_WORD_ORDER if words else _CHARACTER_ORDER),
+            prune=limits,
+            words=words,
         )
-        write_arpa(target, language_model)
-        _say_what_became(counts, language_model)
-        _say_perplexity([*learnt, *others], symbols, language_model, words=words)
+        _build(asked, target)
         say(
             f"{target}: {target.stat().st_size / 1e6:.2f} MB, {monotonic() - started:.1f} s, "
             f"peak memory {_peak_memory_bytes() / 1e6:.0f} MB"
         )
 
 
+def _build(asked: _Request, target: Path) -> None:
+    counts, language_model = _estimate(asked)
+    _say_what_became(counts, language_model)
+    _check(language_model, asked)
+    _write(target, language_model, asked)
+    _say_perplexity(language_model, asked)
+
+
 def _target(output: Path | None, model: Path | None, *, words: bool) -> Path:
     if output is None and model is None:
         raise ValueError("got neither --output nor --model; needed: where to write")
     if output is None and model is not None:
-        return model / "language_model" / f"{'words' if words else 'characters'}.arpa.gz"
+        from speech.decoding.decoder import LANGUAGE_MODEL
+
+        if words:
+            raise ValueError(
+                "got --words and --model without --output; needed: where to write, as no model "
+                "decodes with words"
+            )
+        return model / LANGUAGE_MODEL
     if output is None or not output.name.endswith((".arpa", ".arpa.gz")):
         raise ValueError(f"got --output {output}; needed: a name that ends in .arpa or .arpa.gz")
     return output
@@ -136,40 +187,29 @@ def _read_manifests(
     return learnt, [u for path in excluded for u in read_manifest(path, *held_out)]
 
 
-def _estimate(
-    texts: list[Path],
-    learnt: list[Utterance],
-    others: list[Utterance],
-    alphabet: Alphabet,
-    *,
-    order: int,
-    prune: list[int],
-    words: bool,
-) -> tuple[TextCounts, LanguageModel]:
+def _estimate(asked: _Request) -> tuple[TextCounts, LanguageModel]:
     """Normalise all text once, into a temporary file, and estimate from that."""
     from training.language_model import estimate
-    from training.language_model_text import (
-        TextCounts,
-        as_characters,
-        as_words,
-        texts_of,
-        training_sentences,
-    )
+    from training.language_model_text import TextCounts, texts_of, training_sentences
     from training.manifest import Split
 
-    if not texts and not learnt:
+    if not asked.texts and not asked.learnt:
         raise CorpusError("got no text; needed: text files, a manifest, or both")
-    held_out = texts_of([*learnt, *others], alphabet, [Split.validation, Split.test])
-    counts, units = TextCounts(), as_words if words else as_characters
+    utterances, splits = [*asked.learnt, *asked.excluded], [Split.validation, Split.test]
+    held_out = frozenset(texts_of(utterances, asked.alphabet, splits))
+    counts = TextCounts()
     with bar("estimating") as progress, tempfile.TemporaryDirectory() as folder:
         file = Path(folder) / "sentences.txt"
         with file.open("w", encoding="utf-8") as lines:
             sentences = training_sentences(
-                texts, learnt, alphabet, counts, held_out=frozenset(held_out)
+                asked.texts, asked.learnt, asked.alphabet, counts, held_out=held_out
             )
             lines.writelines(f"{sentence}\n" for sentence in sentences)
         language_model = estimate(
-            lambda: map(units, _lines_of(file)), order=order, prune=prune, progress=progress
+            lambda: map(asked.units, _lines_of(file)),
+            order=asked.order,
+            prune=asked.prune,
+            progress=progress,
         )
     return counts, language_model
 
@@ -188,29 +228,64 @@ def _say_what_became(counts: TextCounts, language_model: LanguageModel) -> None:
     say(f"{' + '.join(sizes)} n-grams of length 1 to {language_model.order}")
 
 
-def _say_perplexity(
-    utterances: Iterable[Utterance],
-    alphabet: Alphabet,
-    language_model: LanguageModel,
-    *,
-    words: bool,
-) -> None:
+def _check(language_model: LanguageModel, asked: _Request) -> None:
+    """Refuse a model that no decoder can use, or that is shorter than was asked for."""
+    from speech.decoding.beam import SPACE, symbol_names
+
+    needs_space = not asked.words and SPACE in symbol_names(asked.alphabet)
+    if needs_space and SPACE not in language_model.vocabulary:
+        raise CorpusError(
+            "got no sentence of several words, but an alphabet with a space; needed: a space in "
+            "the texts, or none in the alphabet"
+        )
+    for length, level in enumerate(language_model.ngrams, 1):
+        if not len(level.key):
+            raise CorpusError(
+                f"no n-grams of length {length} are left; needed: a lower --prune, a lower "
+                "--order, or more text"
+            )
+
+
+def _write(target: Path, language_model: LanguageModel, asked: _Request) -> None:
+    """Write the model beside `target`, load it as a decoder would, and only then rename it.
+
+    Words are not loaded: no decoder takes them.
+
+    Raises:
+        ModelError: it does not load; `target` stays as it was.
+    """
+    from speech.decoding.beam import BeamDecoder
+    from training.language_model import write_arpa
+
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=target.parent, prefix=".made-") as folder:
+        made = Path(folder) / target.name
+        write_arpa(made, language_model)
+        try:
+            if not asked.words:
+                BeamDecoder(asked.alphabet, DecodingConfig(), made)
+        except ModelError as error:
+            reason = str(error).replace(str(made), "that was made")
+            raise ModelError(f"{target} is not written: {reason}") from error
+        made.replace(target)
+
+
+def _say_perplexity(language_model: LanguageModel, asked: _Request) -> None:
     from training.language_model import log10_probabilities
-    from training.language_model_text import as_characters, as_words, texts_of
+    from training.language_model_text import texts_of
     from training.manifest import Split
 
-    texts = texts_of(utterances, alphabet, [Split.validation])
+    texts = texts_of([*asked.learnt, *asked.excluded], asked.alphabet, [Split.validation])
     if not texts:
         return
-    units = as_words if words else as_characters
-    total = log10_probabilities(language_model, map(units, texts)).sum()
+    total = log10_probabilities(language_model, map(asked.units, texts)).sum()
     per_character = 10 ** (-total / sum(len(text) + 1 for text in texts))
     per_word = 10 ** (-total / sum(len(text.split()) + 1 for text in texts))
     known = set(language_model.vocabulary)
-    unknown = sum(unit not in known for text in texts for unit in units(text))
+    unknown = sum(unit not in known for text in texts for unit in asked.units(text))
     say(
         f"perplexity of {len(texts)} validation texts: {per_character:.3f} per character, "
-        f"{per_word:.1f} per word; {unknown} unknown {'words' if words else 'characters'}"
+        f"{per_word:.1f} per word; {unknown} unknown {asked.kind}"
     )
 
 

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
 
-from config import CorpusError, ModelError, ServerConfig
+from config import CorpusError, DecodingConfig, ModelError, ServerConfig
 from terminal import bar, console, exit_codes, say
 
 if TYPE_CHECKING:
-    from training.tuning import Surface
+    from predictor import Predictor
+    from speech.decoding.decoder import Decoder
+    from training.manifest import Utterance
+    from training.tuning import Fitted, Heard, Surface
 
 BUNDLED = ServerConfig().model
 LONGEST_S = 3600.0
@@ -27,38 +31,86 @@ def tune(
     """Find the weights of MODEL's beam search on a validation split, then fit its confidence.
 
     Writes `language_model/decoding.json` and `confidence.json` into MODEL, and prints the word
-    error rate of every pair of weights.
+    error rate of every pair of weights. Clips longer than a piece of a recording are left out.
 
     Example: `stt lm tune Data/mine --model Models/mine`
     """
     with exit_codes():
         from predictor import load_predictor
-        from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
-        from speech.decoding.decoder import LANGUAGE_MODEL, SETTINGS, Decoder
+        from speech.decoding.decoder import LANGUAGE_MODEL, Decoder
         from training.manifest import Split, read_manifest
-        from training.tuning import fit_confidence, hear
-        from training.tuning import tune as search
+        from training.tuning import search
 
-        if not (model / LANGUAGE_MODEL).exists():
-            raise ModelError(f"no {model / LANGUAGE_MODEL}; needed: what `stt lm build` writes")
+        language_model = model / LANGUAGE_MODEL
+        if not language_model.exists():
+            raise ModelError(f"no {language_model}; needed: what `stt lm build` writes")
         utterances = read_manifest(manifest, Split.validation)
+        _set_aside_what_is_broken(model)
         predictor = load_predictor(ServerConfig(model=model, max_duration_s=LONGEST_S))
-        with bar("listening") as progress:
-            heard = hear(predictor, utterances, progress)
+        alphabet, config = predictor.pipeline.alphabet, predictor.decoder.config
+        heard = _hear(predictor, utterances)
         with bar("searching") as progress:
-            surface = search(model, predictor, heard, progress)
-        decoder = Decoder.of_model(model, predictor.pipeline.alphabet)
-        console.print(_surface_table(surface))
-        best = surface.best
-        say(
-            f"lm_weight {best.lm_weight}, word_score {best.word_score}: WER {surface.wer.min():.3f}"
-        )
-        say(f"wrote {model / SETTINGS}")
+            surface = search(language_model, alphabet, config, heard, progress)
+        _say_best(surface)
+        decoder = Decoder(alphabet, surface.best, language_model=language_model)
+        _write(model, surface.best, _fit_confidence(decoder, heard))
+
+
+def _set_aside_what_is_broken(model: Path) -> None:
+    """Rename settings and confidence that cannot be read: no predictor loads beside them."""
+    from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
+    from speech.decoding.confidence import read_confidence
+    from speech.decoding.decoder import SETTINGS, read_decoding
+
+    for name, read in ((SETTINGS, read_decoding), (Path(CONFIDENCE_FILE), read_confidence)):
         try:
-            fit_confidence(model, decoder, heard)
-            say(f"wrote {model / CONFIDENCE_FILE}")
-        except CorpusError as error:  # a split too small, or a network that knows nothing yet
-            say(f"confidence is not fitted: {error}")
+            read(model)
+        except ModelError as error:
+            aside = (model / name).with_suffix(".broken")
+            (model / name).replace(aside)
+            say(f"{error}; renamed to {aside}, and the usual values are taken")
+
+
+def _hear(predictor: Predictor, utterances: Sequence[Utterance]) -> list[Heard]:
+    from training.tuning import LONGEST_CLIP_S, hear
+
+    with bar("listening") as progress:
+        heard = hear(predictor, utterances, progress)
+    if num_long := len(utterances) - len(heard):
+        say(f"left out: {num_long} of {len(utterances)} clips, over {LONGEST_CLIP_S:g} s long")
+    return heard
+
+
+def _say_best(surface: Surface) -> None:
+    best = surface.best
+    console.print(_surface_table(surface))
+    say(f"lm_weight {best.lm_weight}, word_score {best.word_score}: WER {surface.wer.min():.3f}")
+    for name in surface.at_edge:
+        say(f"the best {name}, {getattr(best, name)}, is at the edge of what was searched")
+
+
+def _fit_confidence(decoder: Decoder, heard: Sequence[Heard]) -> Fitted | None:
+    from training.tuning import fit_confidence
+
+    try:
+        return fit_confidence(decoder, heard)
+    except CorpusError as error:  # a split too small, or a network that knows nothing yet
+        say(f"confidence is not fitted: {error}")
+        return None
+
+
+def _write(model: Path, best: DecodingConfig, fitted: Fitted | None) -> None:
+    from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
+    from speech.decoding.decoder import SETTINGS
+    from training.tuning import write_tuned
+
+    had_one = (model / CONFIDENCE_FILE).exists()
+    write_tuned(model, best, fitted)
+    say(f"wrote {model / SETTINGS}")
+    if fitted:
+        say(f"wrote {model / CONFIDENCE_FILE}")
+    elif had_one:
+        say(f"removed {model / CONFIDENCE_FILE}, which was fitted to other settings")
 
 
 def _surface_table(surface: Surface) -> Table:

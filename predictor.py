@@ -13,6 +13,7 @@ from config import AudioConfig, DecodingConfig, ServerConfig
 from quiet_start import start_tensorflow
 from serving.backend import Backend
 from speech.audio import Waveform, decode_native
+from speech.decoding.beam import join_hypotheses
 from speech.decoding.decoder import Decoded, DecodedWord, Decoder, DecodingOptions
 from speech.pipeline import Pipeline
 from speech.segmentation import SegmentationConfig, Span, cut
@@ -137,18 +138,19 @@ class Predictor:
         self, parts: Sequence[tuple[Span, Decoded]], num_samples: int, *, n_best: int
     ) -> Transcript:
         words = tuple(word for span, part in parts for word in self._words(part.words, span))
-        hypotheses = parts[0][1].hypotheses if n_best > 1 and len(parts) == 1 else ()
+        hypotheses = join_hypotheses([part.hypotheses for _, part in parts], n_best=n_best)
         weights = [max(1, len(part.words)) for _, part in parts]
         sure = [part.confidence for _, part in parts]
         confidence = np.average(sure, weights=weights) if parts else 1.0
         return Transcript(
-            text=" ".join(part.text for _, part in parts if part.text),
+            text=hypotheses[0].text,
             confidence=round(float(confidence), 4),
             duration_s=round(num_samples / self.audio.sample_rate_hz, 3),
             model=self.pipeline.name,
             words=words,
             alternatives=tuple(
-                Alternative(text=h.text, score=round(h.score, 4)) for h in hypotheses
+                Alternative(text=h.text, score=round(h.score, 4))
+                for h in (hypotheses if n_best > 1 else ())
             ),
         )
 

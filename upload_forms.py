@@ -51,7 +51,8 @@ class AlternativeAnswer(BaseModel):
 class UploadAnswer(BaseModel):
     """What `/upload/` returns; `transcryption` is the contract's spelling.
 
-    `words` and `alternatives` are there if they were asked for.
+    `words` are there if they were asked for; `alternatives` if more than one text was, and the
+    first of them is the transcription.
     """
 
     transcryption: str
@@ -70,7 +71,11 @@ class UploadAnswer(BaseModel):
 
 
 def options_of(query: UploadQuery, alphabet: Alphabet) -> DecodingOptions:
-    """Return what a query asks of the decoder; `ValueError` names a hot word that is none."""
+    """Return what a query asks of the decoder.
+
+    Raises:
+        ValueError: a hot word is none, or the alphabet has no space to tell words by.
+    """
     return DecodingOptions(
         decoder=query.decoder,
         beam_width=query.beam_width,

@@ -41,8 +41,8 @@ class Transcript:
         duration_s: the clip's duration in seconds.
         model: name of the model that wrote it.
         words: in order, with times and confidence.
-        alternatives: the likeliest texts, best first, if more than one was asked for, of a
-            recording that was decoded in one piece.
+        alternatives: the likeliest texts, each once, best first, the first being `text`; there if
+            more than one was asked for.
     """
 
     text: str

@@ -6,6 +6,7 @@ import struct
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -18,6 +19,7 @@ import api
 from config import AudioConfig, ModelError, ServerConfig
 from predictor import Predictor, load_predictor
 from serving.local import LocalBackend
+from speech.alphabet import Alphabet
 from speech.audio import encode_native
 from tests.clips import babble
 
@@ -132,6 +134,15 @@ def test_words_and_alternatives_are_there_if_asked_for(bundled_client: TestClien
     assert full["alternatives"][0]["text"] == full["transcription"]
 
 
+def test_the_best_path_alone_is_an_alternative_if_more_were_asked_for(
+    bundled_client: TestClient,
+) -> None:
+    answer = ask(bundled_client, decoder="greedy", n_best=3).json()
+    (only,) = answer["alternatives"]
+    assert only["text"] == answer["transcription"]
+    assert -1000 < only["score"] < 0
+
+
 def test_the_decoder_can_be_chosen(bundled_client: TestClient) -> None:
     beam, greedy = ask(bundled_client).json(), ask(bundled_client, decoder="greedy").json()
     assert beam == ask(bundled_client, decoder="beam", beam_width=32).json()
@@ -183,6 +194,30 @@ def test_queries_out_of_bounds_are_422(bundled_client: TestClient, query: dict) 
     response = ask(bundled_client, **query)
     assert response.status_code == 422
     assert response.json()["detail"]
+
+
+def test_hotwords_where_the_alphabet_has_no_space_are_422(
+    server_config: ServerConfig, predictor: Predictor
+) -> None:
+    class Unspaced:
+        """A model whose alphabet has another symbol in the place of the space."""
+
+        symbols = tuple(s.replace(" ", "-") for s in predictor.pipeline.alphabet.symbols)
+        pipeline = replace(predictor.pipeline, alphabet=Alphabet(symbols))
+        log_probs = predictor.backend.log_probs
+
+        def check_ready(self) -> None: ...
+
+        def close(self) -> None: ...
+
+    unspaced = Predictor(Unspaced())
+    with TestClient(api.create_app(server_config, load=lambda _: unspaced)) as client:
+        assert ask(client).status_code == 200
+        response = ask(client, hotwords="knew")
+    assert response.status_code == 422
+    assert response.json()["detail"].startswith(
+        "hot word 'knew', and the model's alphabet has no space; needed: "
+    )
 
 
 def test_a_missing_field_is_422(client: TestClient) -> None:

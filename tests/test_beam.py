@@ -19,7 +19,7 @@ from config import DecodingConfig, DecodingError, ModelError
 from serving.local import LocalBackend
 from speech.alphabet import BLANK, Alphabet
 from speech.audio import decode_any
-from speech.decoding.beam import BeamDecoder, symbol_names
+from speech.decoding.beam import BeamDecoder, Hypothesis, join_hypotheses, symbol_names
 
 ALPHABET = Alphabet((BLANK, " ", "a", "b"))
 EXHAUSTIVE = DecodingConfig(
@@ -274,6 +274,44 @@ def test_another_shape_is_refused_by_what_it_is(shape: tuple[int, ...]) -> None:
         BeamDecoder(ALPHABET, DecodingConfig()).decode(np.zeros(shape, np.float32))
     assert str(shape) in str(raised.value)
     assert "needed: at least one frame by 4 symbols" in str(raised.value)
+
+
+TEXTS = st.dictionaries(
+    st.sampled_from(["", "a", "b", "a b", "b a", "a a"]), st.integers(-9, 3), min_size=1
+)
+
+
+@given(st.lists(TEXTS, min_size=1, max_size=4), st.integers(1, 30))
+def test_the_best_texts_of_clips_in_a_row_are_the_best_of_all_products(
+    clips: list[dict[str, int]], n_best: int
+) -> None:
+    parts = [
+        [Hypothesis(text=t, score=s) for t, s in sorted(clip.items(), key=lambda item: -item[1])]
+        for clip in clips
+    ]
+    best: dict[str, float] = {}
+    for way in itertools.product(*parts):
+        text = " ".join(h.text for h in way if h.text)
+        best[text] = max(best.get(text, -math.inf), sum(h.score for h in way))
+    found = join_hypotheses(parts, n_best=n_best)
+    assert [h.score for h in found] == sorted(best.values(), reverse=True)[:n_best]
+    assert {h.text: best[h.text] for h in found} == {h.text: h.score for h in found}
+    assert len({h.text for h in found}) == len(found)
+    assert found[0].text == " ".join(part[0].text for part in parts if part[0].text)
+
+
+def test_no_clips_in_a_row_are_an_empty_text() -> None:
+    assert join_hypotheses([], n_best=3) == [Hypothesis(text="", score=0.0)]
+
+
+def test_many_clips_in_a_row_are_joined_without_all_their_products() -> None:
+    parts = [
+        [Hypothesis(text=f"{c}{i}", score=-i - c / 1e4) for i in range(20)] for c in range(500)
+    ]
+    found = join_hypotheses(parts, n_best=20)
+    best = sum(-c / 1e4 for c in range(500))
+    assert [h.score for h in found] == pytest.approx([best, *[best - 1] * 19])
+    assert len({h.text for h in found}) == 20
 
 
 def test_a_space_has_a_name_of_its_own_for_language_models() -> None:

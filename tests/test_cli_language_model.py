@@ -4,16 +4,19 @@ import gzip
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 from flashlight.lib.text.decoder.kenlm import KenLM
 from flashlight.lib.text.dictionary import Dictionary
 from typer.testing import CliRunner
 
 import cli
-from config import PRESETS, AudioConfig
+from config import PRESETS, AudioConfig, DecodingConfig
 from speech.alphabet import BLANK, Alphabet
-from speech.decoding.beam import symbol_names
-from speech.pipeline import Pipeline, write_pipeline
+from speech.decoding.beam import BeamDecoder, symbol_names
+from speech.decoding.decoder import LANGUAGE_MODEL, Decoder
+from speech.pipeline import Pipeline, read_pipeline, write_pipeline
+from training import language_model
 from training.manifest import Split, Utterance, write_manifest
 
 TEXTS = [
@@ -114,7 +117,9 @@ def test_pruning_leaves_out_what_is_rare(run, book: Path) -> None:
     assert left_out == {f"{a} {b}" for a in ("cat", "dog") for b in ("saw", "ate")}
 
 
-def test_a_model_gives_alphabet_and_place(run, book: Path, tmp_path: Path) -> None:
+@pytest.fixture
+def model(tmp_path: Path) -> Path:
+    """Return the folder of a model whose alphabet has digits."""
     pipeline = Pipeline(
         name="mine",
         audio=AudioConfig(),
@@ -123,11 +128,80 @@ def test_a_model_gives_alphabet_and_place(run, book: Path, tmp_path: Path) -> No
         alphabet=Alphabet((*Alphabet().symbols, *"0123456789")),
     )
     write_pipeline(tmp_path / "mine", pipeline)
+    return tmp_path / "mine"
+
+
+def test_a_model_gives_alphabet_and_place(run, book: Path, model: Path) -> None:
     result = run("build", book, "--model", "mine")
     assert "9 sentences; left out: 0 held out, 0 with" in result.stdout
-    assert "1 8 1 2 </s>" in ngrams(Path("mine/language_model/characters.arpa.gz"))
-    run("build", book, "--model", "mine", "--words")
-    assert "in 1812 </s>" in ngrams(Path("mine/language_model/words.arpa.gz"))
+    assert "1 8 1 2 </s>" in ngrams(model / LANGUAGE_MODEL)
+    Decoder.of_model(model, read_pipeline(model).alphabet)
+
+
+def test_no_words_are_written_where_no_decoder_reads_them(run, book: Path, model: Path) -> None:
+    result = run("build", book, "--model", "mine", "--words")
+    assert result.exit_code == 2
+    assert "got --words and --model without --output" in result.stderr
+    assert not (model / "language_model").exists()
+    result = run("build", book, "--model", "mine", "--words", "--output", "w.arpa")
+    assert result.exit_code == 0, result.output
+    assert "in 1812 </s>" in ngrams(Path("w.arpa"))
+    assert not (model / "language_model").exists()
+
+
+@pytest.mark.parametrize(
+    "break_it", [lambda text: text[: len(text) // 2], lambda text: b"\x00\xff"]
+)
+def test_what_kenlm_refuses_leaves_the_old_file(run, book: Path, monkeypatch, break_it) -> None:
+    write = language_model.write_arpa
+
+    def write_broken(path: Path, model: language_model.LanguageModel) -> None:
+        write(path, model)
+        path.write_bytes(break_it(path.read_bytes()))
+
+    assert run("build", book, "--output", "lm/c.arpa").exit_code == 0
+    before = Path("lm/c.arpa").read_bytes()
+    monkeypatch.setattr(language_model, "write_arpa", write_broken)
+    result = run("build", book, "--output", "lm/c.arpa", "--order", "3")
+    assert result.exit_code == 5
+    (error,) = filter(None, result.stderr.splitlines())
+    assert error.startswith("error: lm/c.arpa is not written: cannot load the language model")
+    assert ".made-" not in result.stderr
+    assert Path("lm/c.arpa").read_bytes() == before
+    assert list(Path("lm").iterdir()) == [Path("lm/c.arpa")]
+
+
+@pytest.mark.parametrize(
+    ("text", "options", "message"),
+    [
+        ("the cat\nthe dog\n", ["--prune", "0,0,0,9"], "no n-grams of length 4 are left; needed"),
+        ("the cat\nthe dog\n", ["--prune", "0,9", "--words"], "no n-grams of length 2 are left"),
+        ("a b\n", [], "no n-grams of length 6 are left; needed: a lower --prune, a lower --order"),
+        ("abcdefg\nhijklmn\n", [], "got no sentence of several words, but an alphabet with a"),
+    ],
+)
+def test_a_model_that_no_decoder_can_use_is_refused(
+    run, text: str, options: list[str], message: str
+) -> None:
+    Path("text.txt").write_text(text, encoding="utf-8")
+    Path("x.arpa").write_text("old", encoding="utf-8")
+    result = run("build", "text.txt", "--output", "x.arpa", *options)
+    assert result.exit_code == 4
+    assert message in result.stderr
+    assert Path("x.arpa").read_text(encoding="utf-8") == "old"
+
+
+def test_an_alphabet_without_a_space_needs_none_in_the_texts(run) -> None:
+    symbols = (BLANK, *"abcdefghijklmn")
+    Path("alphabet.txt").write_text(Alphabet(symbols).to_lines(), encoding="utf-8")
+    Path("text.txt").write_text("abcdefg\nhijklmn\nab cd\n", encoding="utf-8")
+    words = ["--output", "x.arpa", "--alphabet", "alphabet.txt"]
+    result = run("build", "text.txt", *words)
+    assert result.exit_code == 0, result.output
+    assert "2 sentences; left out: 0 held out, 1 with characters" in result.stdout
+    log_probs = np.log(np.full((4, len(symbols)), 1 / len(symbols), np.float32))
+    decoder = BeamDecoder(Alphabet(symbols), DecodingConfig(), Path("x.arpa"))
+    assert decoder.decode(log_probs)[0].text
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 
 from config import DecodingConfig, ModelError, to_json
 from speech.alphabet import Alphabet
+from speech.decoding.beam import Hypothesis
 from speech.decoding.confidence import MEASURES, ConfidenceModel, read_confidence, write_confidence
 from speech.decoding.decoder import SETTINGS, Decoder, DecodingOptions, read_decoding
 from speech.decoding.greedy import greedy_decode
@@ -76,6 +77,57 @@ def test_hotwords_and_n_best(of_bundled: Decoder) -> None:
     assert 1 < len({h.text for h in plain.hypotheses}) == len(plain.hypotheses) <= 3
 
 
+def nearly(best: str, second: str, *, share: float) -> np.ndarray:
+    """Return what is heard of `best`, where letters of `second`, as long, have `share`."""
+    log_probs = heard(best)
+    for place, letter in enumerate(ALPHABET.encode(second)):
+        log_probs[2 * place, letter] = max(np.log(share), log_probs[2 * place, letter])
+    return log_probs
+
+
+@pytest.mark.parametrize("decoder", ["greedy", "beam"])
+@pytest.mark.parametrize("weight", [2.0, 9.0])
+def test_the_lifted_text_is_the_first_of_texts_that_differ(
+    of_bundled: Decoder, decoder: str, weight: float
+) -> None:
+    log_probs = nearly("mister steals was here", "mister steels was here", share=0.05)
+    hotwords = (HotWord(text="steels", weight=weight), HotWord(text="mister"))
+    plain = of_bundled.decode(log_probs, DecodingOptions(decoder=decoder, n_best=8))
+    options = DecodingOptions(decoder=decoder, n_best=8, hotwords=hotwords)
+    lifted = of_bundled.decode(log_probs, options)
+    assert (plain.text, lifted.text) == ("mister steals was here", "mister steels was here")
+    texts, scores = zip(*[(h.text, h.score) for h in lifted.hypotheses], strict=True)
+    assert texts[:2] == (lifted.text, plain.text)
+    assert len(set(texts)) == len(texts)
+    assert list(scores) == sorted(scores, reverse=True)
+    network = np.log(0.05) - np.log(0.9)  # "e" for "a", one frame of it
+    gain = network + hotwords[0].allowance
+    assert scores[0] - plain.hypotheses[0].score == pytest.approx(gain, abs=0.1)
+    assert set(lifted.hypotheses[1:]) <= set(plain.hypotheses)
+
+
+def test_a_hotwords_weight_is_no_confidence_in_other_words(of_bundled: Decoder) -> None:
+    log_probs = nearly("mister steals was here", "minter steels wax hare", share=0.09)
+    first, second = (
+        of_bundled.decode(
+            log_probs, DecodingOptions(hotwords=(HotWord(text="steels", weight=weight),))
+        )
+        for weight in (2.0, 9.0)
+    )
+    assert first.text == second.text == "mister steels was here"
+    assert first.hypotheses[0].score < second.hypotheses[0].score - 13
+    assert first.words == second.words
+
+
+@pytest.mark.parametrize("n_best", [1, 3])
+def test_the_best_path_is_one_text_with_its_probability(of_bundled: Decoder, n_best: int) -> None:
+    log_probs = heard("a kimg", sure=0.6)
+    options = DecodingOptions(decoder="greedy", n_best=n_best)
+    (only,) = of_bundled.decode(log_probs, options).hypotheses
+    best = sum(float(max(frame)) for frame in log_probs)
+    assert only == Hypothesis(text="a kimg", score=pytest.approx(best))
+
+
 def test_silence_has_no_words(of_bundled: Decoder) -> None:
     silence = np.full((40, len(ALPHABET)), -20.0, np.float32)
     silence[:, 0] = 0.0
@@ -131,3 +183,23 @@ def test_broken_files_are_model_errors(
 def test_settings_are_checked(settings: dict) -> None:
     with pytest.raises(ValueError, match=next(iter(settings))):
         DecodingConfig(**settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"decoder": "best"}, "got decoder 'best'; needed: greedy or beam"),
+        ({"beam_width": 0}, "got beam_width 0; needed: 1 to 1024"),
+        ({"beam_width": 1025}, "got beam_width 1025; needed: 1 to 1024"),
+        ({"n_best": 0}, "got n_best 0; needed: at least 1"),
+        ({"n_best": -3}, "got n_best -3; needed: at least 1"),
+    ],
+)
+def test_options_are_checked(settings: dict, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        DecodingOptions(**settings)
+
+
+def test_options_at_their_bounds_are_taken() -> None:
+    for width in (1, 1024, None):
+        assert DecodingOptions(beam_width=width, n_best=1).beam_width == width

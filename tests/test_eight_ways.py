@@ -147,4 +147,8 @@ def test_words_times_and_alternatives_are_alike(answers: dict) -> None:
             assert times[0] == times[1]
             assert mine["confidence"] == pytest.approx(theirs["confidence"], abs=1e-2)
         texts = [[a["text"] for a in answer["alternatives"]] for answer in (local, remote)]
-        assert texts[0][0] == texts[1][0]
+        assert texts[0] == texts[1]
+        assert len(set(texts[0])) == len(texts[0]) <= 3
+        assert texts[0][0] == local["transcription"]
+        scores = [[a["score"] for a in answer["alternatives"]] for answer in (local, remote)]
+        assert scores[0] == pytest.approx(scores[1], abs=1e-2)

@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from config import DecodingError
 from speech.alphabet import BLANK, Alphabet
 from speech.decoding import hotwords as module
+from speech.decoding.alignment import align
+from speech.decoding.beam import Hypothesis
 from speech.decoding.greedy import greedy_decode
-from speech.decoding.hotwords import DEFAULT_WEIGHT, HotWord, lift, parse_hotword
+from speech.decoding.hotwords import DEFAULT_WEIGHT, HotWord, parse_hotword
 
 ALPHABET = Alphabet()
 SMALL = Alphabet((BLANK, " ", "a", "b"))
@@ -36,6 +38,23 @@ def heard(best: str, second: str = "", *, behind: float = 1.0) -> np.ndarray:
 
 def symbol(character: str) -> int:
     return ALPHABET.blank_index if character == "-" else ALPHABET.symbols.index(character)
+
+
+def lift(text: str, log_probs: np.ndarray, hotwords: list[HotWord], alphabet: Alphabet) -> str:
+    """Return the text alone."""
+    best = Hypothesis(text=text, score=-3.0)
+    found = module.lift(best, log_probs, hotwords, alphabet)
+    assert found is best or (found.text != text and found.score > best.score)
+    return found.text
+
+
+def path_score(text: str, log_probs: np.ndarray) -> float:
+    """Return the log-probability of the likeliest path of `text`."""
+    labels = ALPHABET.encode(text)
+    path = np.zeros(len(log_probs), int)
+    for label, (start, end) in zip(labels, align(log_probs, labels), strict=True):
+        path[start:end] = label
+    return float(log_probs[np.arange(len(path)), path].sum(dtype=np.float64))
 
 
 def lifted(
@@ -141,6 +160,46 @@ def test_lifting_twice_is_lifting_once() -> None:
     assert lift(once, log_probs, phrases, ALPHABET) == once == "he saw wolffish today"
 
 
+@pytest.mark.parametrize("phrases", [["wolffish"], ["wolffish", "porpose"], ["wolffish", "saw"]])
+@pytest.mark.parametrize("weight", [DEFAULT_WEIGHT, 5.0])
+def test_a_lifted_texts_score_gains_what_lifted_it(phrases: list[str], weight: float) -> None:
+    """What the network says of the two texts, and the allowance of each phrase that is new."""
+    text = "he saw walefish and porpuse"
+    log_probs = heard(text, "he saw wolffish and porpose", behind=0.8)
+    hotwords = [HotWord(text=phrase, weight=weight) for phrase in phrases]
+    found = module.lift(Hypothesis(text=text, score=-7.0), log_probs, hotwords, ALPHABET)
+    behind = path_score(found.text, log_probs) - path_score(text, log_probs)
+    allowances = sum(h.allowance for h in hotwords if h.text != "saw")
+    assert behind < -1
+    assert found.score == pytest.approx(-7.0 + behind + allowances, abs=1e-4)
+
+
+def test_a_phrase_that_is_there_already_changes_no_score() -> None:
+    best = Hypothesis(text="he saw wolffish", score=-7.0)
+    hotwords = [HotWord(text="wolffish", weight=5.0)]
+    assert module.lift(best, heard("he saw wolffish"), hotwords, ALPHABET) is best
+
+
+def test_phrases_that_need_more_frames_than_there_are_cost_nothing(monkeypatch) -> None:
+    searched = []
+
+    def search(ratios: np.ndarray, states: np.ndarray, *rest: object) -> object:
+        searched.append(len(states))
+        return actual(ratios, states, *rest)
+
+    actual = module._search
+    monkeypatch.setattr(module, "_search", search)
+    log_probs = heard("wale", "bell", behind=0.3)
+    assert len(log_probs) == 8
+    too_long = ["abcdefghi", "aabbccd", "abcd efghi"]
+    assert lift("wale", log_probs, [HotWord(text=t) for t in too_long], ALPHABET) == "wale"
+    assert searched == []
+    just = [HotWord(text=t, weight=0.1) for t in (*too_long, "abcdefgh", "aabbcc")]
+    assert lift("wale", log_probs, just, ALPHABET) == "wale"
+    assert searched == [1], "eight letters need eight frames, and three pairs of letters nine"
+    assert lift("wale", log_probs, [HotWord(text="bell", weight=4.0), *just], ALPHABET) == "bell"
+
+
 def test_a_phrase_may_be_found_where_nothing_was() -> None:
     assert lifted("--------", "wolffish", "wolffish", behind=0.5) == "wolffish"
     assert lifted("--------", "wolffish", "wolffish", behind=5.0) == ""
@@ -230,5 +289,7 @@ def test_what_is_no_phrase_is_refused_in_words(text: str) -> None:
 
 def test_an_alphabet_without_a_space_has_no_words() -> None:
     alphabet = Alphabet((BLANK, "a", "b"))
+    with pytest.raises(ValueError, match="'ab', and the model's alphabet has no space; needed: "):
+        parse_hotword("ab", alphabet)
     with pytest.raises(DecodingError, match="has no space"):
         lift("ab", np.zeros((5, 3), np.float32), [HotWord(text="ab")], alphabet)

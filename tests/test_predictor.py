@@ -1,15 +1,18 @@
 """Predictor: batches change nothing, limits hold, the newest version is served."""
 
+import itertools
 import json
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from config import AudioError, ModelError
-from predictor import MAX_BATCH, Predictor
+from config import AudioError, ModelError, ServerConfig
+from predictor import MAX_BATCH, Predictor, load_predictor
 from serving.local import LocalBackend, newest_version
 from speech.audio import decode_native, encode_native
+from speech.decoding.decoder import DecodingOptions
+from speech.decoding.hotwords import HotWord
 from speech.pipeline import Pipeline, read_pipeline, write_pipeline
 from tests.clips import babble
 from transcription import transcribe_files
@@ -158,3 +161,62 @@ def test_nothing_is_lost_or_doubled_where_a_recording_is_cut(model_folder: Path)
     assert [word.text for word in transcript.words] == wanted
     errors = [abs(w.start_s - s) for w, s in zip(transcript.words, starts, strict=True)]
     assert max(errors) < 0.1
+
+
+@pytest.fixture(scope="module")
+def with_beam(bundled: Path) -> Predictor:
+    return load_predictor(ServerConfig(model=bundled))
+
+
+@pytest.fixture(scope="module")
+def spoken(with_beam: Predictor) -> list[np.ndarray]:
+    """Return the samples: sentences, of under 20 s each and over it in all."""
+    folder = Path(__file__).parents[1] / "Data/samples"
+    wavs = [path.read_bytes() for path in sorted(folder.glob("*.wav"))]
+    return [decode_native(wav, with_beam.audio) for wav in wavs]
+
+
+HOTWORDS = (HotWord(text="knew", weight=16.0), HotWord(text="harbour"))
+
+
+@pytest.mark.parametrize("decoder", ["greedy", "beam"])
+@pytest.mark.parametrize("hotwords", [(), HOTWORDS], ids=["plain", "hot words"])
+@pytest.mark.parametrize("kind", ["one piece", "pieces", "silence"])
+def test_there_are_alternatives_whenever_more_than_one_text_was_asked_for(
+    with_beam: Predictor, spoken: list[np.ndarray], decoder: str, hotwords: tuple, kind: str
+) -> None:
+    pause = np.zeros(22_050, np.float32)
+    waveform = {
+        "one piece": spoken[-1],
+        "pieces": np.concatenate([part for clip in spoken for part in (clip, pause)]),
+        "silence": np.tile(pause, 4),
+    }[kind]
+    options = DecodingOptions(decoder=decoder, n_best=6, hotwords=hotwords)
+    transcript = with_beam.transcribe_waveforms([waveform], options)[0]
+    texts = [alternative.text for alternative in transcript.alternatives]
+    scores = [alternative.score for alternative in transcript.alternatives]
+    assert texts[0] == transcript.text == " ".join(word.text for word in transcript.words)
+    assert bool(transcript.text) == (kind != "silence")
+    assert len(set(texts)) == len(texts) <= 6
+    assert scores == sorted(scores, reverse=True)
+    if decoder == "beam" and kind != "silence":
+        assert len(texts) == 6
+    one = DecodingOptions(decoder=decoder, hotwords=hotwords)
+    assert with_beam.transcribe_waveforms([waveform], one)[0].alternatives == ()
+
+
+def test_the_alternatives_of_pieces_are_the_best_of_the_whole(
+    with_beam: Predictor, spoken: list[np.ndarray]
+) -> None:
+    options = DecodingOptions(n_best=5)
+    whole = np.concatenate([part for clip in spoken for part in (clip, 0 * clip[:22_050])])
+    pieces = [piece.samples for piece in with_beam._cut([whole])]
+    assert len(pieces) > 1
+    parts = [t.alternatives for t in with_beam.transcribe_waveforms(pieces, options)]
+    ways = [
+        (" ".join(a.text for a in w), sum(a.score for a in w)) for w in itertools.product(*parts)
+    ]
+    wanted = sorted(ways, key=lambda way: -way[1])[:5]
+    found = with_beam.transcribe_waveforms([whole], options)[0].alternatives
+    assert [a.score for a in found] == pytest.approx([score for _, score in wanted], abs=1e-2)
+    assert [a.text for a in found] == [text for text, _ in wanted]

@@ -3,18 +3,24 @@
 import json
 import shutil
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from scipy.special import expit
+from typer.testing import CliRunner
 
-from config import CorpusError, ServerConfig
+import cli
+from config import CorpusError, DecodingConfig, ModelError, ServerConfig
 from predictor import load_predictor
+from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
 from speech.decoding.confidence import read_confidence
-from speech.decoding.decoder import Decoder, read_decoding
+from speech.decoding.decoder import LANGUAGE_MODEL, SETTINGS, Decoder, read_decoding
+from tests.clips import write_clip
 from tests.test_decoder import ALPHABET, heard
-from training.manifest import read_manifest
-from training.tuning import Heard, fit_confidence, fit_logistic, hear, tune
+from training import tuning
+from training.manifest import Split, Utterance, read_manifest, write_manifest
+from training.tuning import Axis, Heard, fit_confidence, fit_logistic, hear, search, write_tuned
 
 
 @pytest.fixture
@@ -35,15 +41,90 @@ def clips(sure: float) -> list[Heard]:
     ]
 
 
-def test_the_lowest_error_rate_wins_and_is_written(model: Path) -> None:
-    predictor, seen = load_predictor(ServerConfig(model=model)), []
-    surface = tune(model, predictor, clips(0.9), lambda done, total: seen.append((done, total)))
+@pytest.fixture
+def few_weights(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Search six pairs of weights, and never more."""
+    monkeypatch.setattr(tuning, "LM_WEIGHTS", Axis(low=1, high=3, step=1, least=1, most=3))
+    monkeypatch.setattr(tuning, "WORD_SCORES", Axis(low=-1, high=0, step=1, least=-1, most=0))
+
+
+def best_at(place: tuple[float, float], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the search find error rates that rise with the distance to a pair of weights."""
+
+    class Told:
+        def __init__(self, _alphabet: object, config: DecodingConfig, _model: Path) -> None:
+            self.config = config
+
+        def decode(self, _log_probs: object) -> list[SimpleNamespace]:
+            away = abs(self.config.lm_weight - place[0]) + abs(self.config.word_score - place[1])
+            return [SimpleNamespace(text="b " * round(away * 10))]
+
+    monkeypatch.setattr(tuning, "BeamDecoder", Told)
+
+
+def search_told() -> tuple[tuning.Surface, list[tuple[int, int]]]:
+    seen: list[tuple[int, int]] = []
+    clip = Heard(reference="a", log_probs=np.zeros((1, 1), np.float32))
+    config = DecodingConfig(beam_width=7)
+    return search(Path(), ALPHABET, config, [clip], lambda *n: seen.append(n)), seen
+
+
+def test_the_lowest_error_rate_wins(bundled: Path) -> None:
+    config, seen = DecodingConfig(beam_width=8), []
+    surface = search(
+        bundled / LANGUAGE_MODEL, ALPHABET, config, clips(0.9), lambda *n: seen.append(n)
+    )
     assert surface.wer.shape == (len(surface.lm_weights), len(surface.word_scores))
     place = surface.lm_weights.index(surface.best.lm_weight)
     column = surface.word_scores.index(surface.best.word_score)
     assert surface.wer[place, column] == surface.wer.min() < surface.wer.max()
-    assert read_decoding(model) == surface.best
+    assert surface.best.beam_width == 8
     assert seen[-1] == (surface.wer.size, surface.wer.size)
+
+
+def test_a_best_inside_is_found_without_a_wider_search(monkeypatch) -> None:
+    best_at((1.4, 0.5), monkeypatch)
+    surface, seen = search_told()
+    assert (surface.best.lm_weight, surface.best.word_score) == (1.4, 0.5)
+    assert (surface.lm_weights[0], surface.lm_weights[-1]) == (0.8, 3.0)
+    assert seen == [(done, 72) for done in range(1, 73)]
+    assert surface.at_edge == ()
+
+
+@pytest.mark.parametrize("place", [(3.0, 0.0), (3.8, -2.5), (0.4, 2.0), (5.8, -4.5)])
+def test_the_search_grows_until_the_best_is_inside(monkeypatch, place) -> None:
+    best_at(place, monkeypatch)
+    surface, seen = search_told()
+    assert (surface.best.lm_weight, surface.best.word_score) == place
+    assert surface.at_edge == ()
+    assert surface.wer.shape == (len(surface.lm_weights), len(surface.word_scores))
+    assert (
+        surface.wer.min()
+        == surface.wer[surface.lm_weights.index(place[0]), surface.word_scores.index(place[1])]
+    )
+    assert seen[-1] == (surface.wer.size, surface.wer.size)
+
+
+def test_a_best_beyond_all_bounds_is_said_to_be_at_an_edge(monkeypatch) -> None:
+    best_at((100.0, 0.0), monkeypatch)
+    surface, _ = search_told()
+    assert surface.best.lm_weight == tuning.LM_WEIGHTS.most == surface.lm_weights[-1]
+    assert surface.at_edge == ("lm_weight",)
+    best_at((-1.0, -100.0), monkeypatch)
+    surface, _ = search_told()
+    assert (surface.lm_weights[0], surface.word_scores[0]) == (0.0, tuning.WORD_SCORES.least)
+    assert surface.at_edge == ("lm_weight", "word_score")
+
+
+def test_of_equal_rates_one_inside_is_taken(monkeypatch) -> None:
+    clip = Heard(reference="a", log_probs=heard("a"))
+    monkeypatch.setattr(tuning.jiwer, "wer", lambda references, texts: 1.0)
+    monkeypatch.setattr(tuning, "LM_WEIGHTS", Axis(low=1, high=3, step=1, least=0, most=9))
+    monkeypatch.setattr(tuning, "WORD_SCORES", Axis(low=-1, high=1, step=1, least=-9, most=9))
+    config = DecodingConfig()
+    surface = search(Path("Models/english-small") / LANGUAGE_MODEL, ALPHABET, config, [clip], print)
+    assert (surface.best.lm_weight, surface.best.word_score) == (2.0, 0.0)
+    assert surface.wer.shape == (3, 3)
 
 
 def test_hear_gives_what_the_network_gives(bundled: Path, tmp_path: Path) -> None:
@@ -61,6 +142,36 @@ def test_hear_gives_what_the_network_gives(bundled: Path, tmp_path: Path) -> Non
         hear(predictor, [], lambda done, total: None)
 
 
+def utterances(tmp_path: Path, *seconds: float) -> list[Utterance]:
+    return [
+        Utterance(
+            id=f"c/{i}", corpus="c", speaker="s", text=f"zebra {chr(97 + i) * 3}", num_samples=1,
+            audio=str(write_clip(tmp_path / f"{i}.wav", duration_s=duration)),
+            split=Split.validation,
+        )
+        for i, duration in enumerate(seconds)
+    ]  # fmt: skip
+
+
+def test_clips_that_a_predictor_would_cut_are_left_out(bundled: Path, tmp_path: Path) -> None:
+    predictor, seen = load_predictor(ServerConfig(model=bundled)), []
+    lengths = []
+    run = predictor.backend.log_probs
+    predictor.backend.log_probs = lambda clips: lengths.extend(map(len, clips)) or run(clips)
+    long = tuning.LONGEST_CLIP_S + 0.1
+    durations = (long, 1.0, long, long, long, long, long, long, 0.5, 20.0)
+    found = hear(predictor, utterances(tmp_path, *durations), lambda *n: seen.append(n))
+    assert [clip.reference for clip in found] == [
+        "zebra bbb",
+        "zebra iii",
+        "zebra jjj",
+    ]
+    assert max(lengths) == 20 * 22_050
+    assert seen == [(4, 10), (8, 10), (10, 10)]
+    with pytest.raises(CorpusError, match="all 1 clips are longer than 20 s"):
+        hear(predictor, utterances(tmp_path, long), print)
+
+
 def test_a_logistic_regression_is_found_again(rng) -> None:
     measures = rng.normal(size=(40_000, 6)) * [1, 2, 0.5, 1, 3, 1]
     weights, bias = np.array([1.0, -0.5, 2.0, 0.0, 0.2, -1.0]), 0.7
@@ -72,10 +183,94 @@ def test_a_logistic_regression_is_found_again(rng) -> None:
         fit_logistic(measures[:3], np.ones(3, bool))
 
 
-def test_confidence_is_written_beside_the_model(model: Path) -> None:
+def test_settings_and_confidence_are_written_beside_the_model(model: Path) -> None:
     decoder = Decoder.of_model(model, ALPHABET)
     wrong = [Heard(reference="not this at all", log_probs=heard("the dog ran off", sure=0.3))]
-    fitted = fit_confidence(model, decoder, [*clips(0.95), *wrong])
-    assert read_confidence(model) == fitted
+    fitted = fit_confidence(decoder, [*clips(0.95), *wrong])
+    assert fitted.num_words > 15
+    write_tuned(model, DecodingConfig(lm_weight=2.5), fitted)
+    assert read_confidence(model) == fitted.model
+    assert read_decoding(model) == DecodingConfig(lm_weight=2.5)
     after = Decoder.of_model(model, ALPHABET).decode(clips(0.95)[0].log_probs)
     assert all(word.confidence > 0.5 for word in after.words)
+
+
+def test_confidence_of_another_decoder_does_not_stay(model: Path, bundled: Path) -> None:
+    shutil.copy(bundled / CONFIDENCE_FILE, model)
+    write_tuned(model, DecodingConfig(lm_weight=2.5), None)
+    assert read_decoding(model).lm_weight == 2.5
+    assert read_confidence(model) is None
+
+
+@pytest.fixture
+def run_tune(few_weights, model: Path, tmp_path: Path):
+    """Return a function that runs `stt lm tune` on clips of noise, by their length in seconds."""
+
+    def run(*seconds: float):
+        write_manifest(tmp_path / "data" / "manifest.jsonl", utterances(tmp_path, *seconds))
+        words = ["lm", "tune", str(tmp_path / "data"), "--model", str(model)]
+        return CliRunner().invoke(cli.app, words, env={"COLUMNS": "200"})
+
+    return run
+
+
+def test_tune_mends_what_is_broken_and_removes_what_no_longer_fits(run_tune, model: Path) -> None:
+    (model / SETTINGS).write_text("{", encoding="utf-8")
+    (model / CONFIDENCE_FILE).write_text("[]", encoding="utf-8")
+    result = run_tune(1.0, 20.5)
+    assert result.exit_code == 0, result.output
+    for name in ("confidence", "decoding"):
+        assert f"{name}.json" in result.stdout
+        assert f"{name}.broken, and the usual values are taken" in result.stdout
+    assert (model / CONFIDENCE_FILE).with_suffix(".broken").read_text(encoding="utf-8") == "[]"
+    assert "left out: 1 of 2 clips, over 20 s long" in result.stdout
+    assert "is at the edge of what was searched" in result.stdout
+    assert read_decoding(model).word_score in (-1.0, 0.0)
+    assert "confidence is not fitted: 0 of" in result.stdout  # noise has no right word
+    assert read_confidence(model) is None
+
+
+def test_tune_removes_confidence_that_was_fitted_to_other_weights(
+    run_tune, model: Path, bundled: Path
+) -> None:
+    shutil.copy(bundled / CONFIDENCE_FILE, model)
+    result = run_tune(1.0)
+    assert result.exit_code == 0, result.output
+    assert f"removed {model / CONFIDENCE_FILE}, which was fitted to other settings" in result.stdout
+    assert not (model / CONFIDENCE_FILE).exists()
+
+
+def test_a_tune_that_fails_leaves_settings_and_confidence(
+    run_tune, model: Path, bundled: Path, monkeypatch
+) -> None:
+    for name in (CONFIDENCE_FILE, SETTINGS):
+        shutil.copy(bundled / name, model / name)
+
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(tuning, "fit_confidence", interrupted)
+    assert run_tune(1.0).exit_code == 130
+    assert read_confidence(model) == read_confidence(bundled)
+    assert read_decoding(model) == read_decoding(bundled)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"bias": float("nan")}, "needed: finite numbers"),
+        ({"weights": [1, 2, 3, 4, 5, float("inf")]}, "needed: finite numbers"),
+        ({"weights": [1, 2, 3, 4, 5, "x"]}, "could not convert"),
+        ({"weights": [1]}, "got 1 weights; needed: one each"),
+        ({"measures": ["x"]}, r"measures \['x'\]; needed"),
+    ],
+)
+def test_a_confidence_model_of_no_use_is_refused(
+    bundled: Path, tmp_path: Path, change: dict[str, object], message: str
+) -> None:
+    values = json.loads((bundled / CONFIDENCE_FILE).read_text(encoding="utf-8"))
+    (tmp_path / CONFIDENCE_FILE).write_text(json.dumps({**values, **change}), encoding="utf-8")
+    with pytest.raises(
+        ModelError, match=rf"confidence\.json is not a confidence model: .*{message}"
+    ):
+        read_confidence(tmp_path)

@@ -5,30 +5,67 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from itertools import product
 from pathlib import Path
 
 import jiwer
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import brute, minimize
+from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
 from config import CorpusError, DecodingConfig, to_json
 from predictor import Predictor
-from speech.alphabet import normalise
+from speech.alphabet import Alphabet, normalise
 from speech.audio import decode_native, write_atomically
 from speech.decoding.beam import BeamDecoder
+from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
 from speech.decoding.confidence import MEASURES, ConfidenceModel, write_confidence
-from speech.decoding.decoder import LANGUAGE_MODEL, SETTINGS, Decoder
+from speech.decoding.decoder import SETTINGS, Decoder
+from speech.segmentation import SegmentationConfig
 from training.manifest import Utterance
 from training.reliability import right_words
 
-LM_WEIGHTS = (0.8, 3.1, 0.2)
-WORD_SCORES = (-1.5, 1.1, 0.5)
+LONGEST_CLIP_S = SegmentationConfig().max_piece_s
 _RIDGE = 1e-2
-_BATCH = 16
+_BATCH = 4  # clips, of which each may be as long as a piece
+_WIDER = 3  # steps
 
 Progress = Callable[[int, int], None]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Axis:
+    """Values of a weight to try: `low` to `high`; `least` to `most` if the best is at an edge."""
+
+    low: float
+    high: float
+    step: float
+    least: float
+    most: float
+
+    @property
+    def values(self) -> tuple[float, ...]:
+        """From `low` to `high`, both included."""
+        count = round((self.high - self.low) / self.step) + 1
+        return tuple(round(self.low + i * self.step, 3) for i in range(count))
+
+    def is_edge(self, value: float) -> bool:
+        """Whether something better may lie on the other side of `value`."""
+        return value in (self.values[0], self.values[-1])
+
+    def around(self, value: float) -> Axis:
+        """Return the axis, a few steps longer where `value` is its edge and that is allowed."""
+        low, high, reach = self.low, self.high, _WIDER * self.step
+        if value == self.values[0]:
+            low = round(max(self.least, low - reach), 3)
+        elif value == self.values[-1]:
+            high = round(min(self.most, high + reach), 3)
+        return replace(self, low=low, high=high)
+
+
+LM_WEIGHTS = Axis(low=0.8, high=3.0, step=0.2, least=0.0, most=6.0)
+WORD_SCORES = Axis(low=-1.5, high=1.0, step=0.5, least=-6.0, most=4.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,71 +77,102 @@ class Heard:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Fitted:
+    """A confidence model, and how many words it was fitted to."""
+
+    model: ConfidenceModel
+    num_words: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Surface:
-    """Word error rates float64 `[lm_weights, word_scores]`, and the settings of the lowest."""
+    """Word error rates float64 `[lm_weights, word_scores]`, and the settings of the lowest.
+
+    `at_edge` names the settings for which a value outside of the table may be better still.
+    """
 
     lm_weights: tuple[float, ...]
     word_scores: tuple[float, ...]
     wer: NDArray[np.float64]
     best: DecodingConfig
+    at_edge: tuple[str, ...] = ()
 
 
 def hear(predictor: Predictor, utterances: Sequence[Utterance], progress: Progress) -> list[Heard]:
-    """Run the network once over the clips; everything after that is decoding alone."""
+    """Run the network once over the clips; everything after that is decoding alone.
+
+    Clips over `LONGEST_CLIP_S` are left out: a predictor would cut them, and nothing says where
+    to cut their texts.
+
+    Raises:
+        CorpusError: there is no clip, or none that is short enough.
+    """
     if not utterances:
         raise CorpusError("got no utterance; needed: a validation split")
+    longest = LONGEST_CLIP_S * predictor.audio.sample_rate_hz
     heard: list[Heard] = []
     for start in range(0, len(utterances), _BATCH):
-        batch = utterances[start : start + _BATCH]
-        clips = [decode_native(Path(u.audio).read_bytes(), predictor.audio) for u in batch]
-        for utterance, log_probs in zip(batch, predictor.backend.log_probs(clips), strict=True):
-            text = normalise(utterance.text, predictor.pipeline.alphabet)
+        batch = [
+            (clip, normalise(u.text, predictor.pipeline.alphabet))
+            for u in utterances[start : start + _BATCH]
+            if len(clip := decode_native(Path(u.audio).read_bytes(), predictor.audio)) <= longest
+        ]
+        found = predictor.backend.log_probs([clip for clip, _ in batch]) if batch else []
+        for (_, text), log_probs in zip(batch, found, strict=True):
             heard.append(Heard(reference=text, log_probs=log_probs))
-        progress(len(heard), len(utterances))
+        progress(min(start + _BATCH, len(utterances)), len(utterances))
+    if not heard:
+        raise CorpusError(
+            f"all {len(utterances)} clips are longer than {LONGEST_CLIP_S:g} s; needed: utterances"
+        )
     return heard
 
 
-def tune(folder: Path, predictor: Predictor, heard: Sequence[Heard], progress: Progress) -> Surface:
-    """Search the weights with the lowest word error rate, and write them beside the model.
+def search(
+    language_model: Path,
+    alphabet: Alphabet,
+    config: DecodingConfig,
+    heard: Sequence[Heard],
+    progress: Progress,
+) -> Surface:
+    """Find the weights with the lowest word error rate, and otherwise the settings of `config`.
 
-    Writes `folder/language_model/decoding.json`.
+    What is searched grows as long as the best lies at its edge and may lie beyond.
     """
-    alphabet, config = predictor.pipeline.alphabet, predictor.decoder.config
     references = [clip.reference for clip in heard]
-    ranges = (slice(*LM_WEIGHTS), slice(*WORD_SCORES))
-    total = int(np.prod([len(np.arange(r.start, r.stop, r.step)) for r in ranges]))
-    done = 0
-
-    def error_rate(weights: NDArray[np.float64]) -> float:
-        nonlocal done
-        done += 1
-        lm_weight, word_score = map(float, weights)
-        own = replace(config, decoder="beam", lm_weight=lm_weight, word_score=word_score)
-        decoder = BeamDecoder(alphabet, own, folder / LANGUAGE_MODEL)
-        texts = [decoder.decode(clip.log_probs)[0].text for clip in heard]
-        progress(done, total)
-        return float(jiwer.wer(references, texts))
-
-    best, _, grid, values = brute(error_rate, ranges, full_output=True, finish=None)
-    found = replace(
-        config,
-        decoder="beam",
-        lm_weight=round(float(best[0]), 3),
-        word_score=round(float(best[1]), 3),
-    )
-    write_atomically(folder / SETTINGS, json.dumps(to_json(found), indent=2) + "\n")
+    weights, scores = LM_WEIGHTS, WORD_SCORES
+    rates: dict[tuple[float, float], float] = {}
+    while True:
+        grid = list(product(weights.values, scores.values))
+        for lm_weight, word_score in [pair for pair in grid if pair not in rates]:
+            own = replace(config, decoder="beam", lm_weight=lm_weight, word_score=word_score)
+            decoder = BeamDecoder(alphabet, own, language_model)
+            texts = [decoder.decode(clip.log_probs)[0].text for clip in heard]
+            rates[lm_weight, word_score] = float(jiwer.wer(references, texts))
+            progress(len(rates), len(grid))
+        # Of equal ones one that is not at an edge, where nothing says what lies beyond.
+        best = min(grid, key=lambda p: (rates[p], weights.is_edge(p[0]) or scores.is_edge(p[1])))
+        wider = weights.around(best[0]), scores.around(best[1])
+        if wider == (weights, scores):
+            break
+        weights, scores = wider
+    edges = {"lm_weight": weights.is_edge(best[0]), "word_score": scores.is_edge(best[1])}
     return Surface(
-        lm_weights=tuple(np.round(grid[0][:, 0], 3).tolist()),
-        word_scores=tuple(np.round(grid[1][0], 3).tolist()),
-        wer=np.asarray(values, np.float64),
-        best=found,
+        lm_weights=weights.values,
+        word_scores=scores.values,
+        wer=np.reshape([rates[pair] for pair in grid], (len(weights.values), -1)),
+        best=replace(config, decoder="beam", lm_weight=best[0], word_score=best[1]),
+        at_edge=tuple(name for name, is_edge in edges.items() if is_edge),
     )
 
 
-def fit_confidence(folder: Path, decoder: Decoder, heard: Sequence[Heard]) -> ConfidenceModel:
-    """Fit a logistic regression to which words were right, and write it beside the model.
+def fit_confidence(decoder: Decoder, heard: Sequence[Heard]) -> Fitted:
+    """Fit a logistic regression to which words were right.
 
-    Writes `folder/confidence.json`. Source: Platt 1999; a small ridge keeps weights finite.
+    Source: Platt 1999; a small ridge keeps weights finite.
+
+    Raises:
+        CorpusError: all words are right, or all wrong.
     """
     measures, right = [], []
     for clip in heard:
@@ -112,9 +180,19 @@ def fit_confidence(folder: Path, decoder: Decoder, heard: Sequence[Heard]) -> Co
         measures.append(decoded.measures)
         right.append(right_words(clip.reference, decoded.text))
     model = fit_logistic(np.concatenate(measures), np.concatenate(right))
-    notes = {"fitted_to": {"split": "validation", "words": int(sum(map(len, right)))}}
-    write_confidence(folder, model, notes=notes)
-    return model
+    return Fitted(model=model, num_words=int(sum(map(len, right))))
+
+
+def write_tuned(folder: Path, config: DecodingConfig, fitted: Fitted | None) -> None:
+    """Write `folder/language_model/decoding.json`, and `folder/confidence.json` if one was fitted.
+
+    A `confidence.json` that was fitted to another decoder is never left beside new settings.
+    """
+    (folder / CONFIDENCE_FILE).unlink(missing_ok=True)
+    write_atomically(folder / SETTINGS, json.dumps(to_json(config), indent=2) + "\n")
+    if fitted:
+        notes = {"fitted_to": {"split": "validation", "words": fitted.num_words}}
+        write_confidence(folder, fitted.model, notes=notes)
 
 
 def fit_logistic(measures: NDArray[np.float64], right: NDArray[np.bool_]) -> ConfidenceModel:

@@ -6,6 +6,8 @@ a word one, so that every spelling is possible; the search is flashlight-text's,
 
 from __future__ import annotations
 
+import heapq
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,8 +39,9 @@ class Hypothesis:
 
     Attributes:
         text: normalised, single spaces.
-        score: of the network, the language model and the spaces together, as in `BeamDecoder`; for
-            comparing texts of one clip.
+        score: of the network, the language model and the spaces together, as in `BeamDecoder`; of
+            the best path its log-probability; with hot words, as in `lift`. For comparing texts of
+            one clip.
     """
 
     text: str
@@ -112,6 +115,41 @@ class BeamDecoder:
     def _text(self, path: NDArray[np.int64]) -> str:
         emitted = (np.diff(path, prepend=-1) != 0) & (path != self.alphabet.blank_index)
         return " ".join(self.alphabet.decode(path[emitted]).split())
+
+
+def join_hypotheses(parts: Sequence[Sequence[Hypothesis]], *, n_best: int) -> list[Hypothesis]:
+    """Return the `n_best` likeliest texts of clips in a row, best first; fewer if there are fewer.
+
+    A text's score is the sum of its parts'; of the ways to make one text, the best counts. Halves
+    are joined, so that a long recording's text is not copied once a clip.
+
+    Args:
+        parts: of each clip its texts, at least one, best first.
+    """
+    if not parts:
+        return [Hypothesis(text="", score=0.0)]
+    if len(parts) == 1:
+        return list(parts[0][:n_best])
+    half = len(parts) // 2
+    first, second = (join_hypotheses(p, n_best=n_best) for p in (parts[:half], parts[half:]))
+    return _join_two(first, second, n_best)
+
+
+def _join_two(
+    first: Sequence[Hypothesis], second: Sequence[Hypothesis], n_best: int
+) -> list[Hypothesis]:
+    """Look at pairs best first, no further than is needed: at most one more a pair is open."""
+    scores: dict[str, float] = {}
+    open_pairs = [(-(first[0].score + second[0].score), 0, 0)]
+    while open_pairs and len(scores) < n_best:
+        cost, i, j = heapq.heappop(open_pairs)
+        text = " ".join(h.text for h in (first[i], second[j]) if h.text)
+        scores.setdefault(text, -cost)
+        following = [(i, j + 1)] if j else [(i, j + 1), (i + 1, j)]  # so each pair comes once
+        for i, j in following:
+            if i < len(first) and j < len(second):
+                heapq.heappush(open_pairs, (-(first[i].score + second[j].score), i, j))
+    return [Hypothesis(text=text, score=score) for text, score in scores.items()]
 
 
 def symbol_names(alphabet: Alphabet) -> list[str]:

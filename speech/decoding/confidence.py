@@ -37,6 +37,10 @@ class ConfidenceModel:
     def __post_init__(self) -> None:
         if len(self.weights) != len(MEASURES):
             raise ModelError(f"got {len(self.weights)} weights; needed: one each of {MEASURES}")
+        if not np.isfinite([*self.weights, self.bias]).all():
+            raise ModelError(
+                f"got weights {self.weights}, bias {self.bias}; needed: finite numbers"
+            )
 
     def confidences(self, measures: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return float64 `[words]` in [0, 1] for float64 `[words, measures]`."""
@@ -104,8 +108,11 @@ def read_confidence(folder: Path) -> ConfidenceModel | None:
     try:
         values = json.loads(path.read_text(encoding="utf-8"))
         if values["measures"] != list(MEASURES):
-            raise ModelError(f"{path}: measures {values['measures']}; needed: {list(MEASURES)}")
-        return ConfidenceModel(weights=tuple(values["weights"]), bias=float(values["bias"]))
+            raise ModelError(f"measures {values['measures']}; needed: {list(MEASURES)}")
+        weights = tuple(map(float, values["weights"]))
+        return ConfidenceModel(weights=weights, bias=float(values["bias"]))
+    except ModelError as error:
+        raise ModelError(f"{path} is not a confidence model: {error}") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ModelError(f"{path} is not a confidence model: {error!r}") from error
 

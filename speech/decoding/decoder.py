@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +15,13 @@ from speech.alphabet import Alphabet
 from speech.decoding.alignment import align
 from speech.decoding.beam import BeamDecoder, Hypothesis
 from speech.decoding.confidence import ConfidenceModel, measure_words, read_confidence
-from speech.decoding.greedy import greedy_confidence, greedy_decode
+from speech.decoding.greedy import greedy_confidence, greedy_decode, greedy_score
 from speech.decoding.hotwords import HotWord, lift
 
 LANGUAGE_MODEL = Path("language_model", "characters.arpa.gz")
 SETTINGS = Path("language_model", "decoding.json")
 _COMPARED = 8
+_MAX_BEAM_WIDTH = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -29,15 +30,28 @@ class DecodingOptions:
 
     Args:
         decoder: greedy or beam; the model's own if None.
-        beam_width: the model's own if None.
-        n_best: texts to give, the best first.
+        beam_width: texts kept a frame, 1 to 1024; the model's own if None.
+        n_best: texts to give, the best first, at least 1. There may be fewer: the best path is one.
         hotwords: words and phrases that are known to come.
+
+    Raises:
+        ValueError: a setting is none of these.
     """
 
     decoder: str | None = None
     beam_width: int | None = None
     n_best: int = 1
     hotwords: tuple[HotWord, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.decoder not in (None, "greedy", "beam"):
+            raise ValueError(f"got decoder {self.decoder!r}; needed: greedy or beam")
+        if self.beam_width is not None and not 1 <= self.beam_width <= _MAX_BEAM_WIDTH:
+            raise ValueError(
+                f"got beam_width {self.beam_width}; needed: 1 to {_MAX_BEAM_WIDTH}, or None"
+            )
+        if self.n_best < 1:
+            raise ValueError(f"got n_best {self.n_best}; needed: at least 1")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +66,7 @@ class DecodedWord:
 
 @dataclass(frozen=True, kw_only=True)
 class Decoded:
-    """A clip's text, its words, and the likeliest texts, of which it is the first.
+    """A clip's text, its words, and the likeliest texts, each once, of which it is the first.
 
     `measures` float64 `[words, measures]` is what the words' confidence is judged by.
     """
@@ -100,28 +114,32 @@ class Decoder:
     def decode(
         self, log_probs: NDArray[np.float32], options: DecodingOptions | None = None
     ) -> Decoded:
-        """Return the text of float32 `[frames, symbols]`, only the clip's valid frames."""
+        """Return the text of float32 `[frames, symbols]`, only the clip's valid frames.
+
+        With hot words the text that they were lifted in comes before the one it replaces.
+        """
         options = options or DecodingOptions()
         greedy = greedy_decode(log_probs, self.alphabet)
         is_beam = (options.decoder or self.config.decoder) == "beam"
         if not is_beam:
-            hypotheses = [Hypothesis(text=greedy, score=0.0)]
+            score = greedy_score(log_probs, self.alphabet)
+            hypotheses = [Hypothesis(text=greedy, score=score)]
         else:
             count = max(options.n_best, _COMPARED)
             width = options.beam_width
             hypotheses = self._beam.decode(log_probs, beam_width=width, n_best=count)
-        text = lift(hypotheses[0].text, log_probs, options.hotwords, self.alphabet)
-        if text != hypotheses[0].text:
-            others = [h for h in hypotheses if h.text != text]
-            hypotheses = [Hypothesis(text=text, score=hypotheses[0].score), *others]
-        spans, measures = self._measure(text, log_probs, hypotheses[:_COMPARED], greedy)
-        words = self._words(text.split(), spans, measures, is_beam=is_beam)
+        best = lift(hypotheses[0], log_probs, options.hotwords, self.alphabet)
+        others = [h for h in hypotheses if h.text != best.text]
+        # What hot words gain is no sign that the other words of the text are right.
+        compared = [replace(best, score=hypotheses[0].score), *others][:_COMPARED]
+        spans, measures = self._measure(best.text, log_probs, compared, greedy)
+        words = self._words(best.text.split(), spans, measures, is_beam=is_beam)
         return Decoded(
-            text=text,
+            text=best.text,
             confidence=self._overall(words, log_probs, is_beam=is_beam),
             words=words,
             measures=measures,
-            hypotheses=tuple(hypotheses[: options.n_best]),
+            hypotheses=tuple([best, *others][: options.n_best]),
         )
 
     def _overall(

@@ -34,6 +34,12 @@ def greedy_confidence(log_probs: NDArray[np.float32], alphabet: Alphabet) -> flo
     return float(np.exp(best[spoken].mean() if spoken.any() else best.mean()))
 
 
+def greedy_score(log_probs: NDArray[np.float32], alphabet: Alphabet) -> float:
+    """Return the best path's log-probability, 0 at most: the sum of its frames', in float64."""
+    check_log_probs(log_probs, alphabet)
+    return float(log_probs.max(axis=-1).sum(dtype=np.float64))
+
+
 def check_log_probs(log_probs: NDArray[np.float32], alphabet: Alphabet) -> None:
     """Raise `DecodingError` unless it is `[frames, symbols]` of the alphabet, with a frame."""
     if log_probs.ndim != 2 or log_probs.shape[1] != len(alphabet) or not len(log_probs):

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from config import DecodingError
 from speech.alphabet import Alphabet, normalise, num_ctc_frames
 from speech.decoding.alignment import align, states_of
+from speech.decoding.beam import Hypothesis
 
 DEFAULT_WEIGHT = 1.6
 _SHORT = 4
@@ -59,9 +60,14 @@ def parse_hotword(text: str, alphabet: Alphabet) -> HotWord:
     """Read `phrase` or `phrase:weight`, where 8 is the usual weight and 16 allows twice as much.
 
     Raises:
-        ValueError: nothing is left of the phrase, or the alphabet lacks a character of it, or the
-            weight is not a number from 0 to 100.
+        ValueError: nothing is left of the phrase, or the alphabet lacks a character of it or the
+            space, or the weight is not a number from 0 to 100.
     """
+    if " " not in alphabet.symbols:
+        raise ValueError(
+            f"hot word {text[:200]!r}, and the model's alphabet has no space; needed: one with a "
+            "space to tell words by, or no hot words"
+        )
     phrase, colon, number = text.rpartition(":")
     try:
         weight = float(number) if colon else _USUAL
@@ -79,32 +85,44 @@ def parse_hotword(text: str, alphabet: Alphabet) -> HotWord:
 
 
 def lift(
-    text: str,
+    best: Hypothesis,
     log_probs: NDArray[np.float32],
     hotwords: Sequence[HotWord],
     alphabet: Alphabet,
-) -> str:
-    """Return `text` with hot words in the place of words that they explain nearly as well.
+) -> Hypothesis:
+    """Return `best` with hot words in the place of words that they explain nearly as well.
+
+    To each phrase that changes the text, the score gains what put it there: the network's
+    log-probability of the phrase's path less that of the decoded one in its frames, and the
+    phrase's allowance, which is how much likelier a word is that is known to come. So a text with
+    hot words is ahead of the one it replaces. The language model is not asked again.
 
     Args:
-        text: what was decoded, normalised.
+        best: what was decoded, normalised.
         log_probs: float32 `[frames, symbols]`, only the clip's valid frames.
 
     Raises:
-        DecodingError: the alphabet has no space to tell words by, or `text` does not fit.
+        DecodingError: the alphabet has no space to tell words by, or the text does not fit.
     """
-    if not hotwords:
-        return text
-    if " " not in alphabet.symbols:
+    if hotwords and " " not in alphabet.symbols:
         raise DecodingError("the alphabet has no space; hot words need one to tell words by")
-    labels = alphabet.encode(text)
+    fitting = [h for h in hotwords if _frames_needed(h.text, alphabet) <= len(log_probs)]
+    if not fitting:
+        return best
+    labels, words = alphabet.encode(best.text), best.text.split()
     frames = align(log_probs, labels, blank_index=alphabet.blank_index)
     ratios = _ratios(np.maximum(log_probs, _FLOOR).astype(np.float64), labels, frames, alphabet)
-    longest_first = sorted(hotwords, key=lambda h: (len(h.text), h.text), reverse=True)
+    longest_first = sorted(fitting, key=lambda h: (len(h.text), h.text), reverse=True)
     matches = _best_apart(_matches(ratios, longest_first, alphabet))
     phrases = [longest_first[place].text for place in matches["phrase"]]
-    lifted = _replace(text.split(), _middles(text.split(), frames), matches, phrases)
-    return lifted if num_ctc_frames(alphabet.encode(lifted)) <= len(log_probs) else text
+    lifted, gain = _replace(words, _middles(words, frames), matches, phrases)
+    if lifted == best.text or _frames_needed(lifted, alphabet) > len(log_probs):
+        return best
+    return Hypothesis(text=lifted, score=best.score + gain)
+
+
+def _frames_needed(text: str, alphabet: Alphabet) -> int:
+    return num_ctc_frames(alphabet.encode(text))
 
 
 def _ratios(log_probs: Floats, labels: Sequence[int], frames: Ints, alphabet: Alphabet) -> Floats:
@@ -204,12 +222,17 @@ def _middles(words: Sequence[str], frames: Ints) -> Floats:
 
 def _replace(
     words: Sequence[str], middles: Floats, matches: Matches, phrases: Sequence[str]
-) -> str:
-    """Put each match's phrase where the words are whose middle it covers."""
+) -> tuple[str, float]:
+    """Put each match's phrase where the words are whose middle it covers.
+
+    Returns:
+        The text, and the gains in nats of the matches that put other words there.
+    """
     firsts, ends = (np.searchsorted(middles, matches[edge]) for edge in ("start", "end"))
     pieces: list[str] = []
-    done = 0
-    for first, end, phrase in zip(firsts, ends, phrases, strict=True):
+    done, gain = 0, 0.0
+    for first, end, phrase, ahead in zip(firsts, ends, phrases, matches["gain"], strict=True):
         pieces += [*words[done:first], phrase]
+        gain += float(ahead) if " ".join(words[first:end]) != phrase else 0.0
         done = end
-    return " ".join([*pieces, *words[done:]])
+    return " ".join([*pieces, *words[done:]]), gain
