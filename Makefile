@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run install test lint format bench bench-serving bench-decoding transcribe english-small clean
+.PHONY: run install test lint format bench bench-serving bench-decoding bench-language-models transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
@@ -35,6 +35,10 @@ bench-serving: $(INSTALLED)  ## measure TensorFlow Serving's stand-in, and a rem
 MANIFEST ?= Data/english
 bench-decoding: $(INSTALLED)  ## measure the decoders on the manifest MANIFEST
 	$(BIN)/python -m benchmarks.decoding $(MANIFEST)
+
+TEXTS ?= ../shared/data/ljspeech_transcripts.csv
+bench-language-models: $(INSTALLED)  ## compare language models built from TEXTS, on MANIFEST
+	$(BIN)/python -m benchmarks.language_models $(MANIFEST) $(TEXTS)
 
 transcribe: $(INSTALLED)  ## make transcribe WAV=some.wav
 	@test -n "$(WAV)" || { echo "got no WAV; needed: make transcribe WAV=some.wav" >&2; exit 2; }

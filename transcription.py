@@ -13,6 +13,8 @@ from speech.audio import AUDIO_SUFFIXES, Waveform, decode_any
 from speech.decoding.decoder import DecodingOptions
 from speech.transcript import Transcript
 
+GROUP_S = 120.0
+
 
 def find_sources(name: str) -> list[tuple[str, bytes | Path | AudioError]]:
     """Return (name, source) of each file that `name` means, or an error in their place.
@@ -42,6 +44,9 @@ def transcribe_files(
 ) -> Iterator[tuple[str, Transcript | AudioError]]:
     """Yield each source's name with its transcript, or with why it has none, in order.
 
+    Files are decoded one after another, and transcribed in groups of `MAX_BATCH` files, or of more
+    than `GROUP_S` of audio: memory holds at most that and one file's waveform.
+
     Args:
         sources: names with files; an error is passed on in its place.
         progress: called with thousandths of the work done, and 1000.
@@ -49,17 +54,38 @@ def transcribe_files(
 
     def report(done: int, total: int) -> None:
         if progress:
-            share = (start + len(group) * done / max(1, total)) / len(sources)
+            share = (finished + len(group) * done / max(1, total)) / len(sources)
             progress(round(1000 * share), 1000)
 
-    for start in range(0, len(sources), MAX_BATCH):
-        group = sources[start : start + MAX_BATCH]
-        decoded = [(name, _decode(predictor, source)) for name, source in group]
-        waveforms = [d for _, d in decoded if not isinstance(d, AudioError)]
-        found = predictor.transcribe_waveforms(waveforms, options, progress=report)
-        transcripts = iter(found)
-        for name, result in decoded:
-            yield name, result if isinstance(result, AudioError) else next(transcripts)
+    finished, group_samples = 0, 0
+    group: list[tuple[str, Waveform | AudioError]] = []
+    for index, (name, source) in enumerate(sources, 1):
+        group.append((name, _decode(predictor, source)))
+        group_samples += _num_samples(group[-1][1])
+        is_full = group_samples > GROUP_S * predictor.audio.sample_rate_hz
+        if is_full or len(group) == MAX_BATCH or index == len(sources):
+            results = _transcribe_group(predictor, group, options, report)
+            report(1, 1)
+            finished, group, group_samples = index, [], 0  # no waveform is held from here on
+            yield from results
+
+
+def _transcribe_group(
+    predictor: Predictor,
+    group: Sequence[tuple[str, Waveform | AudioError]],
+    options: DecodingOptions | None,
+    report: Callable[[int, int], None],
+) -> list[tuple[str, Transcript | AudioError]]:
+    waveforms = [decoded for _, decoded in group if not isinstance(decoded, AudioError)]
+    found = iter(predictor.transcribe_waveforms(waveforms, options, progress=report))
+    return [
+        (name, decoded if isinstance(decoded, AudioError) else next(found))
+        for name, decoded in group
+    ]
+
+
+def _num_samples(decoded: Waveform | AudioError) -> int:
+    return 0 if isinstance(decoded, AudioError) else len(decoded)
 
 
 def target_paths(folder: Path, names: Sequence[str], form: str) -> dict[str, Path]:

@@ -204,6 +204,16 @@ def test_words_alternatives_and_hotwords(run) -> None:
     assert "hot word 'knew:much'" in wrong.stderr
 
 
+@pytest.mark.parametrize("seconds", [0.2, 1.0, 2.9, 4.0])
+def test_steady_noise_is_empty_text_however_short(run, tmp_path: Path, seconds: float, rng) -> None:
+    """With the bundled model, which writes letters for noise that it is given."""
+    noise = rng.normal(0, 0.05, int(seconds * 22_050))
+    soundfile.write(tmp_path / "noise.wav", noise, 22_050)
+    result = run("transcribe", "noise.wav", "--format", "json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["text"] == ""
+
+
 @pytest.mark.parametrize("form", ["srt", "vtt", "text", "json"])
 def test_a_file_a_source_is_written(run, tmp_path: Path, form: str) -> None:
     result = run("transcribe", ROOT / "Data/samples", "--format", form, "--output", "out")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import tracemalloc
 from itertools import pairwise
 from pathlib import Path
@@ -12,6 +13,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from config import AudioConfig
+from speech import segmentation
 from speech.audio import Waveform, decode_native
 from speech.segmentation import SegmentationConfig, Span, cut, find_speech
 
@@ -157,7 +159,7 @@ def test_any_layout_is_covered_in_order_and_within_bounds(
 ) -> None:
     silences_s = [silence_s for silence_s, _ in layout]
     waveform, _ = lay_out([*silences_s, last_s], [b for _, b in layout], noise_db=noise_db)
-    config = SegmentationConfig(max_piece_s=max_piece_s, surely_heard_s=0)
+    config = SegmentationConfig(max_piece_s=max_piece_s, short_s=0)
     found, pieces = speech_of(waveform, config), pieces_of(waveform, config)
     check_order(found, waveform)
     check_order(pieces, waveform)
@@ -214,7 +216,70 @@ def test_steady_noise_is_no_speech(
     waveform = 10 ** (level_db / 20) * noise(kind, seconds(duration_s), rng)
     waveform = np.clip(waveform + 0.01, -1, 1).astype(np.float32)
     assert speech_of(waveform) == []
-    assert pieces_of(waveform, SegmentationConfig(surely_heard_s=0)) == []
+    assert pieces_of(waveform) == []
+
+
+@pytest.mark.parametrize("level_db", [-60.0, -35.0, -10.0])
+@pytest.mark.parametrize("kind", ["white", "pink", "brown", "hum50", "hum60"])
+def test_short_steady_noise_is_no_piece(kind: str, level_db: float) -> None:
+    """But for one time in a hundred, among the shortest of brown noise."""
+    clips = [
+        10 ** (level_db / 20) * noise(kind, seconds(duration_s), np.random.default_rng(seed))
+        for duration_s in (0.1, 0.15, 0.3, 0.7, 1.5, 2.9)
+        for seed in range(20)
+    ]
+    heard = sum(bool(pieces_of(clip.astype(np.float32))) for clip in clips)
+    assert heard <= (1 if kind == "brown" else 0)
+
+
+@pytest.mark.parametrize(("step_db", "is_heard"), [(8.0, True), (7.0, False)])
+@pytest.mark.parametrize(("tone_hz", "steady_hz"), [(440, 1600), (1600, 2700), (2700, 440)])
+def test_a_short_recording_is_heard_by_the_range_of_one_band(
+    tone_hz: float, steady_hz: float, step_db: float, is_heard: bool
+) -> None:
+    """A tone that rises, under a louder one in another band that does not."""
+    times = np.arange(seconds(2)) / RATE_HZ
+    rise = 10 ** (np.where(times < 1, -step_db, 0) / 20)
+    tones = [np.sin(2 * np.pi * hz * times) for hz in (tone_hz, steady_hz)]
+    waveform = 0.05 * rise * tones[0] + 0.3 * tones[1]
+    assert bool(pieces_of(waveform.astype(np.float32))) == is_heard
+
+
+@pytest.mark.parametrize("noise_db", [-26.0, -40.0, None])
+@pytest.mark.parametrize("padding_s", [0.0, 0.3, 1.2])
+def test_a_word_alone_is_one_whole_piece(padding_s: float, noise_db: float | None) -> None:
+    """With nothing around it, in silence, in steady noise 5 dB and more below it."""
+    waveform, _ = lay_out([padding_s, padding_s], [0.4], noise_db=noise_db)
+    assert pieces_of(waveform) == [Span(0, len(waveform))]
+
+
+def test_words_cut_tightly_out_of_a_sentence_are_heard() -> None:
+    data = Path(__file__).parent / "data"
+    known = json.loads((data / "timed_words.json").read_text(encoding="utf-8"))
+    rate_hz = AudioConfig().sample_rate_hz
+    waveform = decode_native((data / "timed_words.wav").read_bytes(), AudioConfig())
+    words = [
+        waveform[round(start_s * rate_hz) : round(end_s * rate_hz)]
+        for start_s, end_s in zip(known["starts"], known["ends"], strict=True)
+        if end_s - start_s >= 0.15
+    ]
+    assert len(words) >= 15
+    for word in words:
+        assert cut(word, sample_rate_hz=rate_hz, config=CONFIG) == [Span(0, len(word))]
+
+
+def test_a_recording_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A short one by bands, a longer one by its level."""
+    calls = []
+    whole = segmentation._levels
+    monkeypatch.setattr(
+        segmentation,
+        "_levels",
+        lambda *words, **names: calls.append(names) or whole(*words, **names),
+    )
+    pieces_of(syllables(2.9).astype(np.float32))
+    pieces_of(syllables(3.1).astype(np.float32))
+    assert calls == [{"band_hz": 1000.0}, {}]
 
 
 @pytest.mark.parametrize("num_samples", [0, 1, 159, 160, 161, 8000, 400_000])
@@ -313,6 +378,8 @@ def test_a_waveform_must_have_one_axis_and_finite_samples() -> None:
         ("floor_percentile", 100.0),
         ("floor_window_s", 0.1),
         ("frame_s", 0.0),
+        ("short_s", -1.0),
+        ("min_change_db", float("nan")),
     ],
 )
 def test_settings_out_of_range_are_refused(name: str, value: float) -> None:

@@ -88,7 +88,7 @@ class BeamDecoder:
         if not np.isfinite(log_probs.max(axis=1)).all():
             raise DecodingError("a frame's log-probabilities are NaN or infinite; needed: numbers")
         blank = self.alphabet.blank_index
-        kept = _kept_frames(log_probs, blank, self.config.blank_share)
+        kept = kept_frames(log_probs, blank, self.config.blank_share)
         dropped = float(log_probs[~kept, blank].sum(dtype=np.float64))
         frames = np.ascontiguousarray(log_probs[kept], np.float32)
         decoder = self._decoder(self.config.beam_width if beam_width is None else beam_width)
@@ -192,7 +192,7 @@ def _reason(error: Exception) -> str:
     return lines[min(1, len(lines) - 1)].split(".  ")[0]
 
 
-def _kept_frames(
+def kept_frames(
     log_probs: NDArray[np.float32], blank_index: int, share: float
 ) -> NDArray[np.bool_]:
     """Return bool `[frames]`: all but those that are almost surely blank after another such one."""
