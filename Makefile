@@ -36,8 +36,8 @@ MANIFEST ?= Data/english
 bench-decoding: $(INSTALLED)  ## measure the decoders on the manifest MANIFEST
 	$(BIN)/python -m benchmarks.decoding $(MANIFEST)
 
-TEXTS ?= ../shared/data/ljspeech_transcripts.csv
-bench-language-models: $(INSTALLED)  ## compare language models built from TEXTS, on MANIFEST
+bench-language-models: $(INSTALLED)  ## compare language models: TEXTS=LJSpeech's metadata.csv, say
+	@test -n "$(TEXTS)" || { echo "got no TEXTS; needed: make bench-language-models TEXTS=some.csv" >&2; exit 2; }
 	$(BIN)/python -m benchmarks.language_models $(MANIFEST) $(TEXTS)
 
 transcribe: $(INSTALLED)  ## make transcribe WAV=some.wav

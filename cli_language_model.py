@@ -128,6 +128,8 @@ def build(
             f"{target}: {target.stat().st_size / 1e6:.2f} MB, {monotonic() - started:.1f} s, "
             f"peak memory {_peak_memory_bytes() / 1e6:.0f} MB"
         )
+        if model is not None and target.is_relative_to(model):
+            say(f"weights and confidence do not fit yet; next, `stt lm tune … --model {model}`")
 
 
 def _build(asked: _Request, target: Path) -> None:
@@ -150,8 +152,10 @@ def _target(output: Path | None, model: Path | None, *, words: bool) -> Path:
                 "decodes with words"
             )
         return model / LANGUAGE_MODEL
-    if output is None or not output.name.endswith((".arpa", ".arpa.gz")):
-        raise ValueError(f"got --output {output}; needed: a name that ends in .arpa or .arpa.gz")
+    if output is None or not output.name.endswith((".arpa", ".arpa.gz")) or output.is_dir():
+        raise ValueError(
+            f"got --output {output}; needed: a file whose name ends in .arpa or .arpa.gz"
+        )
     return output
 
 

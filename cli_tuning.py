@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
 from config import CorpusError, DecodingConfig, ModelError, ServerConfig
@@ -45,9 +46,10 @@ def tune(
         if not language_model.exists():
             raise ModelError(f"no {language_model}; needed: what `stt lm build` writes")
         utterances = read_manifest(manifest, Split.validation)
-        _set_aside_what_is_broken(model)
-        predictor = load_predictor(ServerConfig(model=model, max_duration_s=LONGEST_S))
-        alphabet, config = predictor.pipeline.alphabet, predictor.decoder.config
+        config = _settings(model)
+        listening = ServerConfig(model=model, max_duration_s=LONGEST_S)
+        predictor = load_predictor(listening, tuned=False)
+        alphabet = predictor.pipeline.alphabet
         heard = _hear(predictor, utterances)
         with bar("searching") as progress:
             surface = search(language_model, alphabet, config, heard, progress)
@@ -56,19 +58,15 @@ def tune(
         _write(model, surface.best, _fit_confidence(decoder, heard))
 
 
-def _set_aside_what_is_broken(model: Path) -> None:
-    """Rename settings and confidence that cannot be read: no predictor loads beside them."""
-    from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
-    from speech.decoding.confidence import read_confidence
-    from speech.decoding.decoder import SETTINGS, read_decoding
+def _settings(model: Path) -> DecodingConfig:
+    """Return the settings to start from: those that are there, or the usual ones if broken."""
+    from speech.decoding.decoder import read_decoding
 
-    for name, read in ((SETTINGS, read_decoding), (Path(CONFIDENCE_FILE), read_confidence)):
-        try:
-            read(model)
-        except ModelError as error:
-            aside = (model / name).with_suffix(".broken")
-            (model / name).replace(aside)
-            say(f"{error}; renamed to {aside}, and the usual values are taken")
+    try:
+        return read_decoding(model)
+    except ModelError as error:
+        say(f"{error}; the usual settings are taken")
+        return DecodingConfig()
 
 
 def _hear(predictor: Predictor, utterances: Sequence[Utterance]) -> list[Heard]:
@@ -76,14 +74,17 @@ def _hear(predictor: Predictor, utterances: Sequence[Utterance]) -> list[Heard]:
 
     with bar("listening") as progress:
         heard = hear(predictor, utterances, progress)
-    if num_long := len(utterances) - len(heard):
-        say(f"left out: {num_long} of {len(utterances)} clips, over {LONGEST_CLIP_S:g} s long")
+    if num_left_out := len(utterances) - len(heard):
+        reasons = f"over {LONGEST_CLIP_S:g} s long or without words"
+        say(f"left out: {num_left_out} of {len(utterances)} clips, {reasons}")
     return heard
 
 
 def _say_best(surface: Surface) -> None:
     best = surface.best
-    console.print(_surface_table(surface))
+    # Whole even where the terminal is narrower: a cut number says nothing.
+    width = max(console.width, 6 * len(surface.word_scores) + 12)
+    console.print(_surface_table(surface), width=width, crop=False, soft_wrap=True)
     say(f"lm_weight {best.lm_weight}, word_score {best.word_score}: WER {surface.wer.min():.3f}")
     for name in surface.at_edge:
         say(f"the best {name}, {getattr(best, name)}, is at the edge of what was searched")
@@ -115,12 +116,13 @@ def _write(model: Path, best: DecodingConfig, fitted: Fitted | None) -> None:
 
 def _surface_table(surface: Surface) -> Table:
     """Show word error rates: a row a weight, a column a score, the lowest in bold."""
-    table = Table(title="word error rate: lm_weight down, word_score across")
-    table.add_column("", justify="right")
-    for score in surface.word_scores:
-        table.add_column(f"{score:g}", justify="right")
+    table = Table(title="word error rate: lm_weight down, word_score across", box=SIMPLE_HEAD)
+    table.padding = (0, 1, 0, 0)
+    for score in ("", *(f"{score:g}" for score in surface.word_scores)):
+        table.add_column(score, justify="right", no_wrap=True, min_width=4)
     lowest = surface.wer.min()
     for weight, row in zip(surface.lm_weights, surface.wer, strict=True):
-        cells = [f"[bold]{wer:.3f}[/]" if wer == lowest else f"{wer:.3f}" for wer in row]
-        table.add_row(f"{weight:g}", *cells)
+        cells = [f"{wer:.3f}".removeprefix("0") for wer in row]
+        bold = [f"[bold]{c}[/]" if r == lowest else c for c, r in zip(cells, row, strict=True)]
+        table.add_row(f"{weight:g}", *bold)
     return table

@@ -175,11 +175,14 @@ class Predictor:
             )
 
 
-def load_predictor(config: ServerConfig) -> Predictor:
+def load_predictor(config: ServerConfig, *, tuned: bool = True) -> Predictor:
     """Return a predictor of the model that `config` names: in this process, or a remote one.
 
     Only a model in this process needs TensorFlow, and is run once. A remote one is not called yet.
     Both decode here, with the language model of the folder `config.model`.
+
+    Args:
+        tuned: decode as `stt lm tune` found it best.
 
     Raises:
         ModelError: no model there, or a broken one.
@@ -194,7 +197,7 @@ def load_predictor(config: ServerConfig) -> Predictor:
         from serving.local import LocalBackend
 
         backend = LocalBackend(config.model)
-    decoder = Decoder.of_model(config.model, backend.pipeline.alphabet)
+    decoder = Decoder.of_model(config.model, backend.pipeline.alphabet, tuned=tuned)
     predictor = Predictor(backend, decoder=decoder, max_duration_s=config.max_duration_s)
     if not config.remote:
         predictor.warm_up()

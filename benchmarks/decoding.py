@@ -26,6 +26,7 @@ from speech.alphabet import normalise
 from speech.audio import write_atomically
 from speech.decoding.decoder import DecodingOptions
 from speech.pipeline import Pipeline
+from terminal import exit_codes
 from training.manifest import Split, read_manifest
 
 ROUNDS = 5
@@ -139,4 +140,5 @@ def main(manifest: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1] if len(sys.argv) > 1 else "Data/english"))
+    with exit_codes():
+        main(Path(sys.argv[1] if len(sys.argv) > 1 else "Data/english"))

@@ -35,6 +35,7 @@ from speech.alphabet import Alphabet
 from speech.audio import decode_native, write_atomically
 from speech.decoding.beam import BeamDecoder, kept_frames
 from speech.decoding.greedy import greedy_decode
+from terminal import exit_codes
 from training.language_model import UNKNOWN, estimate, write_arpa
 from training.language_model_text import (
     TextCounts,
@@ -58,11 +59,7 @@ def character_search(alphabet: Alphabet, arpa: Path) -> Search:
     """Return the beam search that ships."""
     beam = BeamDecoder(alphabet, GRID[0], arpa)
 
-    def decode(log_probs: Frames, config: DecodingConfig) -> str:
-        beam.config = config
-        return beam.decode(log_probs)[0].text
-
-    return lambda log_probs: lambda config: decode(log_probs, config)
+    return lambda log_probs: lambda config: beam.with_config(config).decode(log_probs)[0].text
 
 
 class WordSearch:
@@ -194,4 +191,5 @@ def main(manifest: Path, files: list[Path]) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])
+    with exit_codes():
+        main(Path(sys.argv[1]), [Path(name) for name in sys.argv[2:]])

@@ -25,7 +25,7 @@ class Word:
 
 @dataclass(frozen=True, kw_only=True)
 class Alternative:
-    """Another text of the clip; scores are natural logarithms, for comparing texts of one clip."""
+    """A text that may have been said; scores, natural logarithms, compare texts of one clip."""
 
     text: str
     score: float

@@ -208,7 +208,11 @@ def test_an_alphabet_without_a_space_needs_none_in_the_texts(run) -> None:
     ("words", "code", "message"),
     [
         (["book.txt"], 2, "got neither --output nor --model"),
-        (["book.txt", "--output", "x.bin"], 2, "needed: a name that ends in .arpa or .arpa.gz"),
+        (
+            ["book.txt", "--output", "x.bin"],
+            2,
+            "needed: a file whose name ends in .arpa or .arpa.gz",
+        ),
         (["book.txt", "--output", "x.arpa", "--prune", "0,x"], 2, "needed: whole numbers"),
         (["book.txt", "--output", "x.arpa", "--prune", "1"], 2, "needed: an order of at least 1"),
         (["book.txt", "--output", "x.arpa", "--order", "7"], 2, "less than or equal to 6"),

@@ -25,7 +25,7 @@ def shell_lines(containing: str) -> list[str]:
     return [line.partition(" #")[0].strip() for line in block.splitlines() if line.strip()]
 
 
-def run(line: str, folder: Path, **environment: str) -> str:
+def run(line: str, folder: Path, *, code: int = 0, **environment: str) -> str:
     """Run a command line in `folder` with this Python's commands first; return what it printed."""
     path = f"{BIN}{os.pathsep}{os.environ['PATH']}"
     done = subprocess.run(
@@ -37,7 +37,7 @@ def run(line: str, folder: Path, **environment: str) -> str:
         check=False,
         timeout=300,
     )
-    assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+    assert done.returncode == code, f"{line}\n{done.stdout}\n{done.stderr}"
     return done.stdout
 
 
@@ -111,7 +111,9 @@ def test_train_your_own(tmp_path: Path) -> None:
         "stt",
     ]
     for line in lines[:-1]:
-        run(line.replace("--epochs 50", "--epochs 1"), tmp_path)
+        # What has learnt for one epoch writes nothing yet, and there is nothing to tune.
+        code = 4 if line.startswith("stt lm tune") else 0
+        run(line.replace("--epochs 50", "--epochs 1"), tmp_path, code=code)
     assert (tmp_path / "Models/mine/saved_model/1/saved_model.pb").is_file()
     assert (tmp_path / "Data/mine/evaluation-mine-test.json").is_file()
 

@@ -11,6 +11,7 @@ from scipy.special import expit
 from typer.testing import CliRunner
 
 import cli
+import cli_tuning
 from config import CorpusError, DecodingConfig, ModelError, ServerConfig
 from predictor import load_predictor
 from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
@@ -55,16 +56,19 @@ def best_at(place: tuple[float, float], monkeypatch: pytest.MonkeyPatch) -> None
         def __init__(self, _alphabet: object, config: DecodingConfig, _model: Path) -> None:
             self.config = config
 
+        def with_config(self, config: DecodingConfig) -> "Told":
+            return Told(None, config, Path())
+
         def decode(self, _log_probs: object) -> list[SimpleNamespace]:
             away = abs(self.config.lm_weight - place[0]) + abs(self.config.word_score - place[1])
-            return [SimpleNamespace(text="b " * round(away * 10))]
+            return [SimpleNamespace(text="a " * 4000 + "b " * round(away * 10))]
 
     monkeypatch.setattr(tuning, "BeamDecoder", Told)
 
 
 def search_told() -> tuple[tuning.Surface, list[tuple[int, int]]]:
     seen: list[tuple[int, int]] = []
-    clip = Heard(reference="a", log_probs=np.zeros((1, 1), np.float32))
+    clip = Heard(reference="a " * 4000, log_probs=np.zeros((1, 1), np.float32))
     config = DecodingConfig(beam_width=7)
     return search(Path(), ALPHABET, config, [clip], lambda *n: seen.append(n)), seen
 
@@ -116,9 +120,30 @@ def test_a_best_beyond_all_bounds_is_said_to_be_at_an_edge(monkeypatch) -> None:
     assert surface.at_edge == ("lm_weight", "word_score")
 
 
+def test_of_equal_rates_the_middle_one_is_taken(monkeypatch) -> None:
+    """Few clips give a plateau: 1.2 to 2.4 here; its first pair is the worst choice."""
+
+    class Plateau:
+        def __init__(self, _alphabet: object, config: DecodingConfig, _model: Path) -> None:
+            self.config = config
+
+        def with_config(self, config: DecodingConfig) -> "Plateau":
+            return Plateau(None, config, Path())
+
+        def decode(self, _log_probs: object) -> list[SimpleNamespace]:
+            inside = 1.1 < self.config.lm_weight < 2.5 and -1.2 < self.config.word_score < 0.7
+            return [SimpleNamespace(text="a a" if inside else "a b")]
+
+    monkeypatch.setattr(tuning, "BeamDecoder", Plateau)
+    clip = Heard(reference="a a", log_probs=np.zeros((1, 1), np.float32))
+    surface = search(Path(), ALPHABET, DecodingConfig(), [clip], lambda *n: None)
+    assert 1.4 <= surface.best.lm_weight <= 2.2
+    assert -0.5 <= surface.best.word_score <= 0.0
+
+
 def test_of_equal_rates_one_inside_is_taken(monkeypatch) -> None:
     clip = Heard(reference="a", log_probs=heard("a"))
-    monkeypatch.setattr(tuning.jiwer, "wer", lambda references, texts: 1.0)
+    monkeypatch.setattr(tuning.jiwer, "wer", lambda references, texts: 0.5)
     monkeypatch.setattr(tuning, "LM_WEIGHTS", Axis(low=1, high=3, step=1, least=0, most=9))
     monkeypatch.setattr(tuning, "WORD_SCORES", Axis(low=-1, high=1, step=1, least=-9, most=9))
     config = DecodingConfig()
@@ -168,7 +193,7 @@ def test_clips_that_a_predictor_would_cut_are_left_out(bundled: Path, tmp_path: 
     ]
     assert max(lengths) == 20 * 22_050
     assert seen == [(4, 10), (8, 10), (10, 10)]
-    with pytest.raises(CorpusError, match="all 1 clips are longer than 20 s"):
+    with pytest.raises(CorpusError, match="all 1 clips are longer than 20 s or without words"):
         hear(predictor, utterances(tmp_path, long), print)
 
 
@@ -214,34 +239,83 @@ def run_tune(few_weights, model: Path, tmp_path: Path):
     return run
 
 
-def test_tune_mends_what_is_broken_and_removes_what_no_longer_fits(run_tune, model: Path) -> None:
-    (model / SETTINGS).write_text("{", encoding="utf-8")
-    (model / CONFIDENCE_FILE).write_text("[]", encoding="utf-8")
-    result = run_tune(1.0, 20.5)
-    assert result.exit_code == 0, result.output
-    for name in ("confidence", "decoding"):
-        assert f"{name}.json" in result.stdout
-        assert f"{name}.broken, and the usual values are taken" in result.stdout
-    assert (model / CONFIDENCE_FILE).with_suffix(".broken").read_text(encoding="utf-8") == "[]"
-    assert "left out: 1 of 2 clips, over 20 s long" in result.stdout
-    assert "is at the edge of what was searched" in result.stdout
-    assert read_decoding(model).word_score in (-1.0, 0.0)
-    assert "confidence is not fitted: 0 of" in result.stdout  # noise has no right word
-    assert read_confidence(model) is None
-
-
-def test_tune_removes_confidence_that_was_fitted_to_other_weights(
+def test_tune_refuses_what_is_no_speech_of_the_model_and_leaves_all(
     run_tune, model: Path, bundled: Path
 ) -> None:
-    shutil.copy(bundled / CONFIDENCE_FILE, model)
+    """Noise has no right word, as have the texts of other clips."""
+    for name in (CONFIDENCE_FILE, SETTINGS):
+        shutil.copy(bundled / name, model / name)
     result = run_tune(1.0)
+    assert result.exit_code == 4
+    assert "the lowest word error rate is" in result.stderr
+    assert "needed: a trained model and its own validation clips" in " ".join(result.stderr.split())
+    for name in (CONFIDENCE_FILE, SETTINGS):
+        assert (model / name).read_bytes() == (bundled / name).read_bytes()
+
+
+@pytest.fixture
+def tune_on_samples(few_weights, model: Path, tmp_path: Path):
+    """Return a function that runs `stt lm tune` on the samples, read as they are."""
+    table = Path("Data/samples/metadata.csv").read_text(encoding="utf-8").splitlines()
+    texts = {name: text for name, text, _ in (line.split("|") for line in table)}
+    rows = [
+        Utterance(
+            id=f"s/{name}", corpus="s", speaker="s", text=text, num_samples=1,
+            audio=str(Path(f"Data/samples/{name}.wav").resolve()), split=Split.validation,
+        )
+        for name, text in texts.items()
+    ]  # fmt: skip
+
+    def run(*long_s: float):
+        clips = [*rows, *utterances(tmp_path, *long_s)]
+        write_manifest(tmp_path / "data" / "manifest.jsonl", clips)
+        words = ["lm", "tune", str(tmp_path / "data"), "--model", str(model)]
+        return CliRunner().invoke(cli.app, words, env={"COLUMNS": "40"})
+
+    return run
+
+
+def test_tune_mends_what_is_broken(tune_on_samples, model: Path) -> None:
+    (model / SETTINGS).write_text("{", encoding="utf-8")
+    (model / CONFIDENCE_FILE).write_text("[]", encoding="utf-8")
+    result = tune_on_samples(20.5)
     assert result.exit_code == 0, result.output
+    assert "decoding.json cannot be read" in result.stdout
+    assert "the usual settings are taken" in result.stdout
+    assert "left out: 1 of 5 clips, over 20 s long or without words" in result.stdout
+    assert read_decoding(model).word_score in (-1.0, 0.0)
+    assert read_confidence(model) is not None
+
+
+def test_confidence_that_cannot_be_fitted_anew_does_not_stay(
+    tune_on_samples, model: Path, bundled: Path, monkeypatch
+) -> None:
+    shutil.copy(bundled / CONFIDENCE_FILE, model)
+
+    def all_right(*_: object) -> None:
+        raise CorpusError("11 of 11 words are right; needed: some, not all")
+
+    monkeypatch.setattr(tuning, "fit_confidence", all_right)
+    result = tune_on_samples()
+    assert result.exit_code == 0, result.output
+    assert "confidence is not fitted: 11 of 11" in result.stdout
     assert f"removed {model / CONFIDENCE_FILE}, which was fitted to other settings" in result.stdout
     assert not (model / CONFIDENCE_FILE).exists()
 
 
+def test_every_rate_of_a_wide_table_is_whole(capsys) -> None:
+    weights, scores = tuple(np.arange(0, 6, 0.5)), tuple(np.arange(-6, 4.5, 0.5))
+    wer = np.arange(len(weights) * len(scores)).reshape(len(weights), -1) / 1000 + 0.3
+    surface = tuning.Surface(
+        lm_weights=weights, word_scores=scores, wer=wer, best=DecodingConfig(), at_edge=()
+    )
+    cli_tuning._say_best(surface)
+    shown = capsys.readouterr().out
+    assert all(f"{rate:.3f}".removeprefix("0") in shown for rate in wer.flat)
+
+
 def test_a_tune_that_fails_leaves_settings_and_confidence(
-    run_tune, model: Path, bundled: Path, monkeypatch
+    tune_on_samples, model: Path, bundled: Path, monkeypatch
 ) -> None:
     for name in (CONFIDENCE_FILE, SETTINGS):
         shutil.copy(bundled / name, model / name)
@@ -250,7 +324,7 @@ def test_a_tune_that_fails_leaves_settings_and_confidence(
         raise KeyboardInterrupt
 
     monkeypatch.setattr(tuning, "fit_confidence", interrupted)
-    assert run_tune(1.0).exit_code == 130
+    assert tune_on_samples().exit_code == 130
     assert read_confidence(model) == read_confidence(bundled)
     assert read_decoding(model) == read_decoding(bundled)
 

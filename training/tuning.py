@@ -11,6 +11,7 @@ from pathlib import Path
 import jiwer
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import uniform_filter
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
@@ -102,10 +103,10 @@ def hear(predictor: Predictor, utterances: Sequence[Utterance], progress: Progre
     """Run the network once over the clips; everything after that is decoding alone.
 
     Clips over `LONGEST_CLIP_S` are left out: a predictor would cut them, and nothing says where
-    to cut their texts.
+    to cut their texts. So are clips in which no word is said.
 
     Raises:
-        CorpusError: there is no clip, or none that is short enough.
+        CorpusError: no clip is left.
     """
     if not utterances:
         raise CorpusError("got no utterance; needed: a validation split")
@@ -116,6 +117,7 @@ def hear(predictor: Predictor, utterances: Sequence[Utterance], progress: Progre
             (clip, normalise(u.text, predictor.pipeline.alphabet))
             for u in utterances[start : start + _BATCH]
             if len(clip := decode_native(Path(u.audio).read_bytes(), predictor.audio)) <= longest
+            and normalise(u.text, predictor.pipeline.alphabet)
         ]
         found = predictor.backend.log_probs([clip for clip, _ in batch]) if batch else []
         for (_, text), log_probs in zip(batch, found, strict=True):
@@ -123,7 +125,8 @@ def hear(predictor: Predictor, utterances: Sequence[Utterance], progress: Progre
         progress(min(start + _BATCH, len(utterances)), len(utterances))
     if not heard:
         raise CorpusError(
-            f"all {len(utterances)} clips are longer than {LONGEST_CLIP_S:g} s; needed: utterances"
+            f"all {len(utterances)} clips are longer than {LONGEST_CLIP_S:g} s or without words; "
+            "needed: utterances"
         )
     return heard
 
@@ -137,30 +140,46 @@ def search(
 ) -> Surface:
     """Find the weights with the lowest word error rate, and otherwise the settings of `config`.
 
-    What is searched grows as long as the best lies at its edge and may lie beyond.
+    What is searched grows as long as the best lies at its edge and may lie beyond. Of equal rates
+    the one among the lowest others is taken: on few clips many pairs are equal.
+
+    Raises:
+        CorpusError: not even the best gets more words right than wrong ones: the texts are of
+            other clips, or the network knows nothing yet.
     """
+    beam = BeamDecoder(alphabet, config, language_model)
     references = [clip.reference for clip in heard]
     weights, scores = LM_WEIGHTS, WORD_SCORES
     rates: dict[tuple[float, float], float] = {}
+
+    def at_edge(pair: tuple[float, float]) -> bool:
+        return weights.is_edge(pair[0]) or scores.is_edge(pair[1])
+
     while True:
         grid = list(product(weights.values, scores.values))
         for lm_weight, word_score in [pair for pair in grid if pair not in rates]:
             own = replace(config, decoder="beam", lm_weight=lm_weight, word_score=word_score)
-            decoder = BeamDecoder(alphabet, own, language_model)
+            decoder = beam.with_config(own)
             texts = [decoder.decode(clip.log_probs)[0].text for clip in heard]
             rates[lm_weight, word_score] = float(jiwer.wer(references, texts))
             progress(len(rates), len(grid))
-        # Of equal ones one that is not at an edge, where nothing says what lies beyond.
-        best = min(grid, key=lambda p: (rates[p], weights.is_edge(p[0]) or scores.is_edge(p[1])))
+        wer = np.reshape([rates[pair] for pair in grid], (len(weights.values), -1))
+        around = dict(zip(grid, uniform_filter(wer, 3, mode="nearest").flat, strict=True))
+        best = min(grid, key=lambda p: (rates[p], around[p].round(6), at_edge(p)))
         wider = weights.around(best[0]), scores.around(best[1])
         if wider == (weights, scores):
             break
         weights, scores = wider
+    if rates[best] >= 1:
+        raise CorpusError(
+            f"the lowest word error rate is {rates[best]:.2f}; needed: a trained model and its own "
+            "validation clips"
+        )
     edges = {"lm_weight": weights.is_edge(best[0]), "word_score": scores.is_edge(best[1])}
     return Surface(
         lm_weights=weights.values,
         word_scores=scores.values,
-        wer=np.reshape([rates[pair] for pair in grid], (len(weights.values), -1)),
+        wer=wer,
         best=replace(config, decoder="beam", lm_weight=best[0], word_score=best[1]),
         at_edge=tuple(name for name, is_edge in edges.items() if is_edge),
     )
@@ -188,11 +207,12 @@ def write_tuned(folder: Path, config: DecodingConfig, fitted: Fitted | None) -> 
 
     A `confidence.json` that was fitted to another decoder is never left beside new settings.
     """
-    (folder / CONFIDENCE_FILE).unlink(missing_ok=True)
     write_atomically(folder / SETTINGS, json.dumps(to_json(config), indent=2) + "\n")
     if fitted:
         notes = {"fitted_to": {"split": "validation", "words": fitted.num_words}}
         write_confidence(folder, fitted.model, notes=notes)
+    else:
+        (folder / CONFIDENCE_FILE).unlink(missing_ok=True)
 
 
 def fit_logistic(measures: NDArray[np.float64], right: NDArray[np.bool_]) -> ConfidenceModel:

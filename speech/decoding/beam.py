@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -70,6 +71,12 @@ class BeamDecoder:
         names = symbol_names(alphabet)
         self._space = names.index(SPACE) if SPACE in names else -1
         self._language_model = _load(language_model, names) if language_model else ZeroLM()
+
+    def with_config(self, config: DecodingConfig) -> BeamDecoder:
+        """Return a decoder of the same language model with other settings."""
+        other = copy(self)
+        other.config = config
+        return other
 
     def decode(
         self, log_probs: NDArray[np.float32], *, beam_width: int | None = None, n_best: int = 1

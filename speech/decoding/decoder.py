@@ -21,6 +21,7 @@ from speech.decoding.hotwords import HotWord, lift
 LANGUAGE_MODEL = Path("language_model", "characters.arpa.gz")
 SETTINGS = Path("language_model", "decoding.json")
 _COMPARED = 8
+_GREEDY = DecodingConfig(decoder="greedy", lm_weight=0.0)
 _MAX_BEAM_WIDTH = 1024
 
 
@@ -94,10 +95,13 @@ class Decoder:
         self._confidence = confidence
 
     @classmethod
-    def of_model(cls, folder: Path, alphabet: Alphabet) -> Decoder:
+    def of_model(cls, folder: Path, alphabet: Alphabet, *, tuned: bool = True) -> Decoder:
         """Load what `folder` has of `language_model/` and `confidence.json`.
 
         Without a language model the best path is the model's own decoder.
+
+        Args:
+            tuned: with what `stt lm tune` found, not with the usual settings.
 
         Raises:
             ModelError: a file is broken.
@@ -106,9 +110,9 @@ class Decoder:
         has_one = language_model.exists()
         return cls(
             alphabet,
-            read_decoding(folder) if has_one else DecodingConfig(decoder="greedy", lm_weight=0.0),
+            _own_settings(folder, tuned) if has_one else _GREEDY,
             language_model=language_model if has_one else None,
-            confidence=read_confidence(folder),
+            confidence=read_confidence(folder) if tuned else None,
         )
 
     def decode(
@@ -189,6 +193,10 @@ class Decoder:
             DecodedWord(text=word, start=int(start), end=int(end), confidence=float(confidence))
             for word, start, end, confidence in rows
         )
+
+
+def _own_settings(folder: Path, tuned: bool) -> DecodingConfig:
+    return read_decoding(folder) if tuned else DecodingConfig()
 
 
 def read_decoding(folder: Path) -> DecodingConfig:

@@ -72,7 +72,7 @@ def parse_hotword(text: str, alphabet: Alphabet) -> HotWord:
     try:
         weight = float(number) if colon else _USUAL
     except ValueError as error:
-        raise ValueError(f"hot word {text!r}; needed: phrase or phrase:weight") from error
+        raise ValueError(f"hot word {text[:200]!r}; needed: phrase or phrase:weight") from error
     normal = normalise(phrase if colon else text, alphabet)
     known = set(normal) <= set(alphabet.symbols)
     if not 0 < len(normal) <= _MAX_CHARACTERS or not known or not 0 <= weight <= _MAX_WEIGHT:
