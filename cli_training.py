@@ -31,6 +31,14 @@ class PresetName(StrEnum):
     deepspeech2 = "deepspeech2"
 
 
+class Strength(StrEnum):
+    """How far training changes its clips."""
+
+    none = "none"
+    mild = "mild"
+    strong = "strong"
+
+
 class Precision(StrEnum):
     """How exported weights are kept."""
 
@@ -92,24 +100,30 @@ def _download_ljspeech() -> Path:
 
 @app.command()
 def synthesise(
-    corpus: Annotated[Path, typer.Argument(help="A metadata.csv: id|text or id|raw|normalised.")],
+    tables: Annotated[
+        list[Path], typer.Argument(help="id|text, id|raw|normalised, or a .tsv: id TAB text.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder of the new corpus.")] = Path(
         "Data/synthetic"
     ),
     clips: Annotated[int, typer.Option(min=1, help="How many clips.")] = 6000,
+    share: Annotated[
+        list[float] | None, typer.Option(help="Of the clips, once a table; equal if not given.")
+    ] = None,
     seed: Annotated[int, typer.Option(help="Chooses texts, voices, speed and pitch.")] = 0,
 ) -> None:
-    """Make speech from transcripts with flite and espeak-ng (Debian packages).
+    """Make speech from transcripts with flite, espeak-ng, and festival's voices if installed.
 
     Example: `stt synthesise Data/LJSpeech-1.1/metadata.csv --clips 6000`
     """
-    from training.importer_tables import piped_lines
-    from training.synthesis import SynthesisConfig
+    from training.synthesis import SynthesisConfig, draw_texts, notes_on_missing, read_texts
     from training.synthesis import synthesise as synthesise_corpus
 
     with exit_codes(interrupted=CONTINUES):
-        texts = {name: text for _, name, text in piped_lines(corpus)}
         config = SynthesisConfig(num_clips=clips, seed=seed)
+        texts = draw_texts([read_texts(table) for table in tables], config, share or ())
+        for note in notes_on_missing():
+            errors.print(note, soft_wrap=True)
         with bar("speaking") as progress:
             made = synthesise_corpus(texts, output, config, progress)
         say(f"{output}: {made} clips")
@@ -132,6 +146,29 @@ def train(
     alphabet: Annotated[
         Path | None, typer.Option(help="If not the one that prepare wrote beside MANIFEST.")
     ] = None,
+    init_from: Annotated[
+        Path | None, typer.Option(help="Folder of the model to start from; it sets the network.")
+    ] = None,
+    augment: Annotated[
+        Strength, typer.Option(help="How far clips are changed, anew each time.")
+    ] = Strength.none,
+    dropout: Annotated[float | None, typer.Option(help="If not the network's own.")] = None,
+    average: Annotated[
+        float | None, typer.Option(help="Keep a running mean of the weights, as with 0.999.")
+    ] = None,
+    patience: Annotated[
+        int | None, typer.Option(help="Stop after so many epochs without a better one.")
+    ] = None,
+    sort_first_epoch: Annotated[
+        bool | None, typer.Option("--sort-first-epoch", help="Shortest clips first.")
+    ] = None,
+    accumulate: Annotated[
+        int | None, typer.Option(help="Batches a step, for a small memory.")
+    ] = None,
+    precision: Annotated[
+        str | None, typer.Option(help="float32, bfloat16 or float16, of activations.")
+    ] = None,
+    xla: Annotated[bool | None, typer.Option("--xla", help="Compile the step.")] = None,
 ) -> None:
     """Train on MANIFEST; run the same line again to continue after any stop.
 
@@ -149,9 +186,16 @@ def train(
             "batch_seconds": batch_seconds,
             "seed": seed,
             "repeat": _parse_repeat(repeat) if repeat else None,
+            "init_from": str(init_from) if init_from else None,
+            "average_decay": average,
+            "patience": patience,
+            "sort_first_epoch": sort_first_epoch,
+            "accumulate": accumulate,
+            "precision": precision,
+            "jit_compile": xla,
         }
         settings = {key: value for key, value in given.items() if value is not None}
-        recipe = _recipe(preset, alphabet, manifest, settings)
+        recipe = _recipe(preset, alphabet, manifest, settings, augment, dropout)
         with training_bar() as (on_step, on_epoch), stop_signals() as should_stop:
             best = run_training(
                 read_manifest(manifest),
@@ -169,13 +213,24 @@ def train(
 
 
 def _recipe(
-    preset: PresetName, alphabet: Path | None, manifest: Path, settings: dict[str, Any]
+    preset: PresetName,
+    alphabet: Path | None,
+    manifest: Path,
+    settings: dict[str, Any],
+    strength: Strength,
+    dropout: float | None,
 ) -> Any:
     from config import AudioConfig
     from speech.alphabet import Alphabet
-    from training.train import Recipe
+    from training.augmentation import STRENGTHS
+    from training.initialise import read_source
+    from training.run import Recipe
 
     chosen = PRESETS[preset]
+    if init_from := settings.get("init_from"):
+        source = read_source(Path(init_from))
+        chosen = replace(chosen, features=source.features, network=source.network)
+    network = chosen.network if dropout is None else replace(chosen.network, dropout=dropout)
     lowest = chosen.training.final_learning_rate
     peak = settings.get("learning_rate", chosen.training.learning_rate)
     settings = {**settings, "final_learning_rate": min(lowest, peak)}
@@ -184,9 +239,10 @@ def _recipe(
     return Recipe(
         audio=AudioConfig(),
         features=chosen.features,
-        network=chosen.network,
+        network=network,
         alphabet=Alphabet.read(file) if file else Alphabet(),
         training=replace(chosen.training, **settings),
+        augmentation=STRENGTHS[strength.value],
     )
 
 

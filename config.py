@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 from dataclasses import asdict, dataclass, field, fields
-from math import inf
+from math import inf, prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
@@ -139,11 +139,14 @@ class NetworkConfig:
         _check(self.dense_units >= 0, f"dense_units {self.dense_units} is negative")
         _check(0 <= self.dropout < 1, f"dropout {self.dropout} is not in [0, 1)")
 
+    @property
+    def time_stride(self) -> int:
+        """Frames of features for each frame of output."""
+        return prod(convolution.stride[0] for convolution in self.convolutions)
+
     def num_output_frames(self, num_frames: int) -> int:
         """Return how many frames come out when `num_frames` features go in."""
-        for convolution in self.convolutions:
-            num_frames = -(-num_frames // convolution.stride[0])
-        return num_frames
+        return -(-num_frames // self.time_stride)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +155,18 @@ class TrainingConfig:
 
     The rate of learning rises over `warmup_share` of all steps to `learning_rate` and falls as a
     cosine to `final_learning_rate`. A batch holds at most `batch_seconds` with its padding.
-    `repeat` names corpora whose clips occur several times an epoch.
+
+    Args:
+        repeat: corpora whose clips occur several times an epoch.
+        init_from: folder of the model whose weights the run starts with; random ones if None.
+        average_decay: over 0, the weights that are validated and kept are a running mean, of which
+            this share stays at each step (Polyak and Juditsky 1992).
+        patience: stop after so many epochs without a better validation; 0 never stops.
+        sort_first_epoch: shortest clips first in the first epoch (Amodei et al. 2016, section 3.3).
+        accumulate: batches whose gradients are averaged before a step is taken.
+        precision: of activations; `bfloat16` and `float16` are Keras' mixed policies, in which
+            weights and the loss stay float32.
+        jit_compile: compile the step with XLA.
     """
 
     epochs: int = 50
@@ -167,6 +181,12 @@ class TrainingConfig:
     checkpoint_minutes: float = 10.0
     sample_transcripts: int = 4
     repeat: tuple[tuple[str, int], ...] = ()
+    init_from: str | None = None
+    average_decay: float = 0.0
+    patience: int = 0
+    sort_first_epoch: bool = False
+    accumulate: int = 1
+    precision: Literal["float32", "bfloat16", "float16"] = "float32"
     jit_compile: bool = False
 
     def __post_init__(self) -> None:
@@ -182,6 +202,13 @@ class TrainingConfig:
         _check(all(count >= 1 for _, count in self.repeat), f"repeat {self.repeat}: under once")
         _check(0 <= self.warmup_share < 1, f"warmup_share {self.warmup_share} is not in [0, 1)")
         _check(self.max_clip_s > 0, f"max_clip_s {self.max_clip_s} is not positive")
+        _check(0 <= self.average_decay < 1, f"average_decay {self.average_decay} is not in [0, 1)")
+        _check(self.patience >= 0, f"patience {self.patience} is negative")
+        _check(self.accumulate >= 1, f"accumulate {self.accumulate} is under 1")
+        _check(
+            self.precision in ("float32", "bfloat16", "float16"),
+            f"precision {self.precision!r} is not float32, bfloat16 or float16",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

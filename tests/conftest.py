@@ -10,6 +10,7 @@ import pytest
 from hypothesis import settings
 
 from tests.models import bundled, model_folder, server_config, tiny_model  # noqa: F401
+from tests.runs import corpus  # noqa: F401
 
 # The same examples in every run, and no deadline: a busy machine is not a failure.
 settings.register_profile("fixed", deadline=None, derandomize=True, database=None)

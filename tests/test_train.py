@@ -2,7 +2,6 @@
 
 import csv
 import json
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -16,72 +15,24 @@ from config import (
     CorpusError,
     FeatureConfig,
     ModelError,
-    TrainingConfig,
 )
 from predictor import Predictor
 from serving.local import LocalBackend
 from speech.alphabet import Alphabet, normalise
 from speech.audio import decode_native, encode_native
 from speech.pipeline import read_pipeline
-from tests.models import LOG_MEL_FEATURES, TINY_NETWORK
+from tests.models import TINY_NETWORK
+from tests.runs import recipe, stop_after
+from training.augmentation import STRENGTHS
 from training.checkpoint import Checkpoint, load_checkpoint
 from training.ctc_model import CTCModel
 from training.evaluate import evaluate
 from training.export import export, load_network
 from training.manifest import Split, Utterance
 from training.networks.deepspeech2 import build_deepspeech2
-from training.train import CHECKPOINT, Recipe, train
+from training.run import CHECKPOINT, Recipe
+from training.train import train
 from training.validation import validate
-
-TEXTS = ("one", "two words", "and three", "a b c", "dog", "cat sat", "hello", "it's")
-
-
-def recipe(**training: object) -> Recipe:
-    settings = {
-        "epochs": 3,
-        "batch_seconds": 2.0,
-        "learning_rate": 1e-3,
-        "checkpoint_minutes": 60.0,
-    }
-    return Recipe(
-        audio=AudioConfig(),
-        features=LOG_MEL_FEATURES,
-        network=TINY_NETWORK,
-        alphabet=Alphabet(),
-        training=TrainingConfig(**{**settings, **training}),
-    )
-
-
-@pytest.fixture
-def corpus(tmp_path: Path) -> list[Utterance]:
-    """Eight clips of noise for training, two of them for validation as well."""
-    draw = np.random.default_rng(3)
-    utterances = []
-    for i, text in enumerate(TEXTS):
-        path = tmp_path / f"clip{i}.wav"
-        count = int(draw.integers(12_000, 24_000))
-        path.write_bytes(
-            encode_native(draw.uniform(-0.5, 0.5, count).astype(np.float32), AudioConfig())
-        )
-        utterance = Utterance(
-            id=f"noise/{i}",
-            corpus="noise",
-            speaker="noise/x",
-            audio=str(path),
-            text=text,
-            num_samples=count,
-            split=Split.train,
-        )
-        utterances.append(utterance)
-        if i < 2:
-            utterances.append(replace(utterance, split=Split.validation))
-    return utterances
-
-
-def stop_after(count: int) -> Callable[[], bool]:
-    """Return a `should_stop` that lets `count` steps be done."""
-    asked = iter(range(1, 1000))
-    return lambda: next(asked) >= count
 
 
 def final_state(folder: Path) -> dict[str, np.ndarray]:
@@ -283,6 +234,7 @@ def test_overfits_eight_real_clips_to_no_error(ljspeech: Path, tmp_path: Path) -
         network=replace(preset.network, dropout=0.0),
         alphabet=alphabet,
         training=settings,
+        augmentation=STRENGTHS["none"],
     )
     train(
         utterances,

@@ -15,7 +15,7 @@ import numpy as np
 from config import ModelError
 from speech.audio import write_atomically
 
-MAY_DIFFER = {"epochs", "checkpoint_minutes", "sample_transcripts"}
+MAY_DIFFER = {"epochs", "checkpoint_minutes", "sample_transcripts", "patience"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,12 +26,14 @@ class Checkpoint:
         epoch: from 0.
         batch: batches of `epoch` that are done; `loss_sum` is the sum of their losses.
         best_wer: of the model that is kept, as `best_cer`.
+        best_epoch: how many epochs were done when it was kept.
     """
 
     epoch: int = 0
     batch: int = 0
     best_wer: float = float("inf")
     best_cer: float = float("inf")
+    best_epoch: int = 0
     loss_sum: float = 0.0
 
     @property
@@ -43,6 +45,10 @@ class Checkpoint:
     def best_rank(self) -> tuple[float, float]:
         """Order of models: WER first, CER where it ties."""
         return self.best_wer, self.best_cer
+
+    def is_out_of(self, patience: int) -> bool:
+        """Return whether the last `patience` epochs, if any are asked for, gave nothing better."""
+        return 0 < patience <= self.epoch - self.best_epoch
 
 
 def save_checkpoint(path: Path, model: Any, state: Checkpoint, recipe: Any, data: str) -> None:

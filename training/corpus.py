@@ -221,6 +221,12 @@ def find_problem(
     return ""
 
 
+def num_samples_needed(labels: list[int], features: FeatureConfig, network: NetworkConfig) -> int:
+    """Return of how many samples a clip is at least, for CTC to learn its labels."""
+    num_frames = (num_ctc_frames(labels) - 1) * network.time_stride + 1
+    return (num_frames - 1) * features.frame_step + features.frame_length
+
+
 def _fixed_ids(corpora: list[Path], clips: list[tuple[str, Clip]]) -> dict[str, Split]:
     """Return the splits of ids (`corpus/name`) that a `splits.csv` decides.
 

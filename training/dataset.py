@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +13,8 @@ from config import AudioConfig, FeatureConfig
 from speech.alphabet import Alphabet
 from speech.features import extract_features
 from speech.wav_graph import decode_wav_batch
+from training.augmentation import AugmentationConfig, augment_features, augment_waveforms
+from training.augmentation_random import change_some
 from training.manifest import Utterance
 
 _LENGTH_JITTER = 0.1
@@ -19,14 +22,43 @@ _LENGTH_JITTER = 0.1
 Plan = list[NDArray[np.int64]]
 
 
+@dataclass(frozen=True)
+class Augmentation:
+    """What is done to the batches of a plan.
+
+    Attributes:
+        config: how likely and how far clips are changed.
+        seeds: int64 `[batches, 2]`, what each batch's changes are drawn from.
+        least_samples: int32 `[utterances]`; a clip that would become shorter stays as it was.
+    """
+
+    config: AugmentationConfig
+    seeds: NDArray[np.int64]
+    least_samples: NDArray[np.int32]
+
+
+def plan_seeds(plan: Plan, *, seed: int, epoch: int) -> NDArray[np.int64]:
+    """Return int64 `[batches, 2]`, what each batch of an epoch's plan draws its changes from."""
+    return np.random.default_rng([seed, epoch, 1]).integers(2**31, size=(len(plan), 2))
+
+
 def plan_batches(
-    num_samples: Sequence[int], *, batch_samples: int, seed: int, epoch: int, shuffle: bool = True
+    num_samples: Sequence[int],
+    *,
+    batch_samples: int,
+    seed: int,
+    epoch: int,
+    shuffle: bool = True,
+    by_length: bool = False,
 ) -> Plan:
     """Group clips of like length, so that little of a batch is padding.
 
     Clips are sorted by a length that is jittered anew each epoch, cut into batches of at most
     `batch_samples` with their padding (at least one clip), and the batches are shuffled. A pure
     function of its arguments: training resumes inside an epoch by skipping batches.
+
+    Args:
+        by_length: keep the shortest first instead of shuffling the batches.
 
     Returns:
         Indices of clips, one array a batch; every clip occurs once.
@@ -45,7 +77,7 @@ def plan_batches(
         batch.append(int(index))
     if batch:
         plan.append(np.array(batch))
-    if shuffle:
+    if shuffle and not by_length:
         plan = [plan[i] for i in draw.permutation(len(plan))]
     return plan
 
@@ -57,6 +89,7 @@ def make_dataset(
     audio: AudioConfig,
     features: FeatureConfig,
     alphabet: Alphabet,
+    augmentation: Augmentation | None = None,
     workers: int = 2,
 ) -> tf.data.Dataset:
     """Return the batches of `plan` in its order.
@@ -70,15 +103,24 @@ def make_dataset(
         [alphabet.encode(utterance.text) for utterance in utterances], tf.int32, ragged_rank=1
     )
 
-    def load(batch: tf.RaggedTensor) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
+    def load(
+        batch: tf.RaggedTensor, seed: tf.Tensor
+    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
         files = tf.map_fn(tf.io.read_file, tf.gather(paths, batch))
         waveform, num_samples, error = decode_wav_batch(files, audio)
         with tf.control_dependencies(
             [tf.debugging.assert_equal(error, "", tf.strings.reduce_join(error, separator=" "))]
         ):
-            x, num_frames = extract_features(
-                waveform, num_samples, features, sample_rate_hz=audio.sample_rate_hz
+            waveform = tf.identity(waveform)
+        rate = audio.sample_rate_hz
+        if augmentation:
+            least = tf.gather(augmentation.least_samples, batch)
+            waveform, num_samples = _augment(
+                waveform, num_samples, least, seed, augmentation.config, rate
             )
+        x, num_frames = extract_features(waveform, num_samples, features, sample_rate_hz=rate)
+        if augmentation:
+            x = augment_features(x, num_frames, seed, augmentation.config)
         chosen = tf.gather(labels, batch)
         y = {
             "labels": chosen.to_tensor(default_value=alphabet.blank_index),
@@ -87,5 +129,25 @@ def make_dataset(
         }
         return {"features": x, "num_frames": num_frames}, y
 
-    indices = tf.data.Dataset.from_tensor_slices(tf.ragged.constant(plan, tf.int64))
+    seeds = augmentation.seeds if augmentation else np.zeros((len(plan), 2), np.int64)
+    indices = tf.data.Dataset.from_tensor_slices((tf.ragged.constant(plan, tf.int64), seeds))
     return indices.map(load, num_parallel_calls=workers, deterministic=True).prefetch(4)
+
+
+def _augment(
+    waveform: tf.Tensor,
+    num_samples: tf.Tensor,
+    least_samples: tf.Tensor,
+    seed: tf.Tensor,
+    config: AugmentationConfig,
+    sample_rate_hz: int,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Change clips, but for those that would become shorter than their `least_samples`."""
+
+    def unchanged(_: tf.Tensor, __: tf.Tensor, rows: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return tf.gather(waveform, rows), tf.gather(num_samples, rows)
+
+    changed, lengths = augment_waveforms(
+        waveform, num_samples, seed, config, sample_rate_hz=sample_rate_hz
+    )
+    return change_some(lengths < least_samples, unchanged, changed, lengths)

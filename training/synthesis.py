@@ -1,4 +1,4 @@
-"""Synthetic speech from transcripts, read by flite and espeak-ng (both Debian packages)."""
+"""Synthetic speech from transcripts, read by the voices of several Debian packages."""
 
 from __future__ import annotations
 
@@ -6,10 +6,9 @@ import csv
 import io
 import json
 import random
-import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -17,65 +16,194 @@ from pathlib import Path
 from config import AudioConfig, AudioError, CorpusError
 from speech import audio
 from training.clip_check import safe_name
+from training.importer_tables import piped_lines, read_lines
+from training.synthesis_programs import Manner, speak
+from training.synthesis_voices import (
+    PACKAGES,
+    REQUIRED,
+    Voice,
+    installed_voices,
+    missing_programs,
+)
 
-FLITE_VOICES = {"slt": 185.0, "rms": 105.0, "awb": 125.0, "kal16": 105.0}
-ESPEAK_VOICES = ("en-us", "en-us+f2", "en-us+f4", "en-us+m3", "en-gb+f3", "en-us+Annie")
+Texts = Mapping[str, str]
+Progress = Callable[[int, int], None]
 
 
 @dataclass(frozen=True, kw_only=True)
 class SynthesisConfig:
-    """How many clips, the voices' shares, and how far speed and pitch vary (as factors)."""
+    """How many clips, the programs' shares, and how far a voice varies (as factors).
 
-    num_clips: int = 5000
+    Shares are relative; those of programs that are not installed go to the others.
+    """
+
+    num_clips: int = 6000
     seed: int = 0
-    slt_share: float = 0.45
-    other_flite_share: float = 0.35
+    hts_engine_share: float = 0.45
+    festival_share: float = 0.06
+    flite_share: float = 0.25
+    espeak_share: float = 0.24
     stretch: tuple[float, float] = (0.8, 1.2)
     pitch: tuple[float, float] = (0.9, 1.15)
+    melody: tuple[float, float] = (0.8, 1.6)
     max_characters: int = 180
     workers: int = 2
 
+    def __post_init__(self) -> None:
+        """Refuse what nothing could be drawn from."""
+        shares = self.shares()
+        if min(shares.values()) < 0 or not any(shares.values()):
+            raise ValueError(f"shares {shares}; needed: none negative, one over 0")
 
-def synthesise(
-    texts: dict[str, str],
-    output: Path,
-    config: SynthesisConfig,
-    progress: Callable[[int, int], None] | None = None,
-) -> int:
-    """Write a corpus in LJSpeech's form of `config.num_clips` of `texts`; return the clips made.
+    def shares(self) -> dict[str, float]:
+        """Return the share of each program."""
+        return {
+            "hts_engine": self.hts_engine_share,
+            "festival": self.festival_share,
+            "flite": self.flite_share,
+            "espeak-ng": self.espeak_share,
+        }
 
-    Clips that are already there are kept, so a second run continues. Every clip is put into the
-    training split; what another corpus holds out wins when `stt prepare` joins them.
 
-    Args:
-        texts: normalised or plain English by id.
+def read_texts(path: Path) -> dict[str, str]:
+    """Return texts by id, of a `.tsv` of `id TAB text` or of lines `id|text` or `id|raw|text`.
 
     Raises:
-        CorpusError: flite or espeak-ng is not installed, there is no text, or `output` was made
-            with other settings.
+        CorpusError: unreadable, or a line of another form.
     """
-    for program in ("flite", "espeak-ng"):
-        if not shutil.which(program):
-            raise CorpusError(f"{program} is not installed; needed: apt-get install {program}")
-    texts = {safe_name(name): text for name, text in texts.items()}
-    names = sorted(name for name, text in texts.items() if 0 < len(text) <= config.max_characters)
-    if not names:
+    if path.suffix.lower() != ".tsv":
+        return {name: text for _, name, text in piped_lines(path)}
+    texts: dict[str, str] = {}
+    for number, line in read_lines(path):
+        name, tab, text = line.partition("\t")
+        if not tab:
+            raise CorpusError(f"{path}, line {number}: got {line[:60]!r}; needed: id TAB text")
+        texts[name.strip()] = text.strip()
+    return texts
+
+
+def draw_texts(
+    tables: Sequence[Texts], config: SynthesisConfig, shares: Sequence[float] = ()
+) -> dict[str, str]:
+    """Return `config.num_clips` texts, or all there are, by ids that name a file.
+
+    Args:
+        shares: of the clips, one a table; equal if empty. A table too small gives all it has.
+
+    Raises:
+        CorpusError: shares do not fit, two tables share an id, or no text is short enough.
+    """
+    shares = shares or [1.0] * len(tables)
+    if len(shares) != len(tables) or min(shares, default=0) < 0 or sum(shares) <= 0:
+        raise CorpusError(f"shares {list(shares)}; needed: one a table, {len(tables)} in all")
+    drawn: dict[str, str] = {}
+    for table, share in zip(tables, shares, strict=True):
+        texts = {safe_name(name): text for name, text in table.items()}
+        short = sorted(n for n, text in texts.items() if 0 < len(text) <= config.max_characters)
+        number = min(round(config.num_clips * share / sum(shares)), len(short))
+        names = random.Random(config.seed).sample(short, number)
+        if twice := sorted(drawn.keys() & set(names)):
+            raise CorpusError(f"two tables have a clip {twice[0]}; needed: ids of one table")
+        drawn.update((name, texts[name]) for name in names)
+    if not drawn:
         raise CorpusError(f"no text of at most {config.max_characters} characters")
-    names = sorted(random.Random(config.seed).sample(names, min(config.num_clips, len(names))))
-    _check_settings(output, config)
+    return dict(sorted(drawn.items()))
+
+
+def notes_on_missing() -> list[str]:
+    """Say which programs, whose voices are left out, are not installed."""
+    return [
+        f"{program} is not installed, so its voices are left out; "
+        f"for them: apt-get install {PACKAGES[program]}"
+        for program in missing_programs()
+        if program not in REQUIRED
+    ]
+
+
+def synthesise(
+    texts: Texts, output: Path, config: SynthesisConfig, progress: Progress | None = None
+) -> int:
+    """Write a corpus in LJSpeech's form of `texts`; return the clips made.
+
+    A clip's voice and manner depend on its id, the seed and the voices installed. Clips that are
+    already there are kept, so a second run continues. Every clip is put into the training split;
+    what another corpus holds out wins when `stt prepare` joins them.
+
+    Args:
+        texts: from `draw_texts`.
+
+    Raises:
+        CorpusError: flite or espeak-ng is not installed, or `output` was made with other settings.
+    """
+    for program in missing_programs():
+        if program in REQUIRED:
+            needed = f"apt-get install {PACKAGES[program]}"
+            raise CorpusError(f"{program} is not installed; needed: {needed}")
+    voices = installed_voices()
+    _check_settings(output, config, voices)
     made: list[tuple[str, str]] = []
+
+    def make(name: str) -> tuple[str, str | None]:
+        voice, manner = draw_voice(name, voices, config)
+        done = _make_clip(output / "wavs" / f"{name}.wav", texts[name], voice, manner)
+        return name, voice.name if done else None
+
     with ThreadPoolExecutor(config.workers) as pool:
-        jobs = pool.map(lambda name: _synthesise_one(name, texts[name], output, config), names)
-        for done, (name, speaker) in enumerate(jobs, start=1):
+        for done, (name, speaker) in enumerate(pool.map(make, texts), start=1):
             if speaker:
                 made.append((name, speaker))
             if progress:
-                progress(done, len(names))
+                progress(done, len(texts))
     _write_lists(output, made, texts)
     return len(made)
 
 
-def _write_lists(output: Path, made: list[tuple[str, str]], texts: dict[str, str]) -> None:
+def draw_voice(name: str, voices: Sequence[Voice], config: SynthesisConfig) -> tuple[Voice, Manner]:
+    """Return who speaks the clip `name`, and how; the same every time."""
+    draw = random.Random(f"{config.seed} {name}")
+    shares = {p: share for p, share in config.shares().items() if _of(p, voices)}
+    program = draw.choices(list(shares), list(shares.values()))[0]
+    candidates = _of(program, voices)
+    voice = draw.choices(candidates, [candidate.weight for candidate in candidates])[0]
+    stretch, pitch = draw.uniform(*config.stretch), draw.uniform(*config.pitch)
+    return voice, Manner(stretch=stretch, pitch=pitch, melody=draw.uniform(*config.melody))
+
+
+def _of(program: str, voices: Sequence[Voice]) -> list[Voice]:
+    return [voice for voice in voices if voice.program == program]
+
+
+def _check_settings(output: Path, config: SynthesisConfig, voices: Sequence[Voice]) -> None:
+    """Refuse to mix the voices of two runs: the lists would name the wrong ones."""
+    path = output / "synthesis.json"
+    drawn = {key: v for key, v in asdict(config).items() if key not in ("num_clips", "workers")}
+    settings = json.dumps({**drawn, "voices": [asdict(voice) for voice in voices]}, indent=1)
+    if (output / "wavs").exists() and not path.exists():
+        raise CorpusError(f"{output} was made in another way; needed: another folder")
+    if path.exists() and path.read_text(encoding="utf-8") != settings:
+        raise CorpusError(
+            f"{output} was made with other settings or voices; needed: another folder"
+        )
+    audio.write_atomically(path, settings)
+
+
+def _make_clip(path: Path, text: str, voice: Voice, manner: Manner) -> bool:
+    """Write a clip in native form unless it is there; False if the program gave none."""
+    if path.exists():
+        return True
+    native = AudioConfig()
+    shortened = AudioConfig(sample_rate_hz=round(native.sample_rate_hz / voice.tract))
+    with tempfile.TemporaryDirectory() as folder:
+        wav = Path(folder) / "speech.wav"
+        try:
+            speak(voice, text, wav, manner)
+            audio.write_native(path, audio.decode_any(wav, shortened), native)
+        except (subprocess.SubprocessError, AudioError):
+            return False
+    return True
+
+
+def _write_lists(output: Path, made: list[tuple[str, str]], texts: Texts) -> None:
     audio.write_atomically(output / "speakers.csv", _to_csv([("id", "speaker"), *made]))
     splits = [("id", "split"), *((name, "train") for name, _ in made)]
     audio.write_atomically(output / "splits.csv", _to_csv(splits))
@@ -87,73 +215,3 @@ def _to_csv(rows: list[tuple[str, str]]) -> str:
     buffer = io.StringIO()
     csv.writer(buffer, lineterminator="\n").writerows(rows)
     return buffer.getvalue()
-
-
-def _check_settings(output: Path, config: SynthesisConfig) -> None:
-    """Refuse to mix the voices of two runs: the lists would name the wrong ones."""
-    path = output / "synthesis.json"
-    drawn = {key: v for key, v in asdict(config).items() if key not in ("num_clips", "workers")}
-    settings = json.dumps({**drawn, "voices": [*FLITE_VOICES, *ESPEAK_VOICES]})
-    if (output / "wavs").exists() and not path.exists():
-        raise CorpusError(f"{output} was made in another way; needed: another folder")
-    if path.exists() and path.read_text(encoding="utf-8") != settings:
-        raise CorpusError(f"{output} was made with other settings; needed: another folder")
-    audio.write_atomically(path, settings)
-
-
-def _synthesise_one(
-    name: str, text: str, output: Path, config: SynthesisConfig
-) -> tuple[str, str | None]:
-    draw = random.Random(f"{config.seed} {name}")
-    stretch, pitch = draw.uniform(*config.stretch), draw.uniform(*config.pitch)
-    kind = draw.random()
-    path = output / "wavs" / f"{name}.wav"
-    with tempfile.TemporaryDirectory() as folder:
-        wav = Path(folder) / "speech.wav"
-        if kind < config.slt_share + config.other_flite_share:
-            others = [voice for voice in FLITE_VOICES if voice != "slt"]
-            voice = "slt" if kind < config.slt_share else draw.choice(others)
-            command = _flite_command(voice, text, wav, stretch, pitch)
-        else:
-            voice = draw.choice(ESPEAK_VOICES)
-            command = _espeak_command(voice, text, wav, stretch, pitch)
-        if not path.exists() and not _run(command, wav, path):
-            return name, None
-    return name, voice
-
-
-def _flite_command(voice: str, text: str, wav: Path, stretch: float, pitch: float) -> list[str]:
-    settings = {
-        "duration_stretch": f"{stretch:.3f}",
-        "int_f0_target_mean": f"{FLITE_VOICES[voice] * pitch:.1f}",
-    }
-    options = [word for key, value in settings.items() for word in ("--setf", f"{key}={value}")]
-    return ["flite", "-voice", voice, *options, "-t", text, "-o", str(wav)]
-
-
-def _espeak_command(voice: str, text: str, wav: Path, stretch: float, pitch: float) -> list[str]:
-    speed, level = round(165 / stretch), round(50 * pitch**2)
-    return [
-        "espeak-ng",
-        "-v",
-        voice,
-        "-s",
-        str(speed),
-        "-p",
-        str(level),
-        "-w",
-        str(wav),
-        "--",
-        text,
-    ]
-
-
-def _run(command: list[str], wav: Path, path: Path) -> bool:
-    """Run a synthesiser and write its clip in native form; False if it gave none."""
-    try:
-        subprocess.run(command, check=True, capture_output=True, timeout=60)
-        native = AudioConfig()
-        audio.write_native(path, audio.decode_any(wav, native), native)
-    except (subprocess.SubprocessError, AudioError):
-        return False
-    return True
