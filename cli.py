@@ -12,6 +12,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+import cli_augment
 import cli_language_model
 from cli_training import app, folder_of
 from cli_tuning import tune
@@ -22,6 +23,7 @@ from training.manifest import Split
 
 cli_language_model.app.command()(tune)
 app.add_typer(cli_language_model.app, name="lm")
+app.command("augment-preview")(cli_augment.augment_preview)
 
 
 class TextFormat(StrEnum):

@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 OURS = {
     "api",
     "cli",
+    "cli_augment",
     "cli_language_model",
     "cli_training",
     "cli_tuning",
@@ -38,6 +39,7 @@ MAY_IMPORT = {
     "training.evaluate": {"config", "speech", "predictor"},
     "training.tuning": {"config", "speech", "predictor"},
     "upload_forms": {"speech"},
+    "cli_augment": {"config", "quiet_start", "speech", "terminal", "training"},
     "cli_language_model": {"cli_training", "config", "speech", "terminal", "training"},
     "cli_tuning": {"config", "predictor", "speech", "terminal", "training"},
     "http_limits": set(),

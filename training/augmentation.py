@@ -12,7 +12,7 @@ import tensorflow as tf
 
 from training.augmentation_changes import Change, changes_of
 from training.augmentation_config import STRENGTHS, AugmentationConfig
-from training.augmentation_random import Clips, change_some, fork, happens, limit_peaks
+from training.augmentation_random import Clips, change_some, fork, happens, limit_peaks, mask_beyond
 from training.augmentation_spectrogram import mask_bins, mask_frames
 
 __all__ = ["STRENGTHS", "AugmentationConfig", "augment_features", "augment_waveforms"]
@@ -43,8 +43,11 @@ def augment_waveforms(
     """
     changes = changes_of(config)
     for number, (probability, change) in enumerate(changes):
-        if probability:
-            own = fork(seed, number)
+        own = fork(seed, number)
+        if probability >= 1:
+            clips = change(waveform, num_samples, fork(own, 1), config, sample_rate_hz)
+            waveform, num_samples = mask_beyond(*clips), clips[1]
+        elif probability:
             chosen = happens(fork(own, 0), num_samples, probability)
             changed = partial(_of_rows, change, fork(own, 1), config, sample_rate_hz)
             waveform, num_samples = change_some(chosen, changed, waveform, num_samples)

@@ -7,8 +7,9 @@ import tensorflow as tf
 
 from training.augmentation_random import Clips
 
-_HOP_S = 0.015  # of new pieces; each is twice as long
+_HOP_S = 0.02  # of new pieces; each is twice as long
 _TOLERANCE_S = 0.008  # how far a piece is looked for to either side: a period of 62 Hz in all
+_GROUP = 3  # samples that are averaged before pieces are compared
 _MIN_ENERGY = 1e-6
 
 
@@ -36,50 +37,52 @@ def change_tempo(
     exact = tf.cast(num_samples, tf.float64) / tf.cast(factor, tf.float64)
     lengths = tf.cast(tf.math.ceil(exact), tf.int32)
     width = tf.reduce_max(lengths)
-    hop_pairs = round(_HOP_S * sample_rate_hz / 2)
-    pieces = 1 + -(-width // (2 * hop_pairs))
-    tolerance = round(_TOLERANCE_S * sample_rate_hz / 2)
-    targets = tf.range(tf.cast(pieces, tf.float32)) * hop_pairs * factor[:, tf.newaxis]
+    hop_groups = round(_HOP_S * sample_rate_hz / _GROUP)
+    pieces = 1 + -(-width // (_GROUP * hop_groups))
+    tolerance = round(_TOLERANCE_S * sample_rate_hz / _GROUP)
+    targets = tf.range(tf.cast(pieces, tf.float32)) * hop_groups * factor[:, tf.newaxis]
     targets = tf.cast(tf.round(targets), tf.int32)
-    room = tf.reduce_max(targets) + 4 * (hop_pairs + tolerance)
-    missing = tf.maximum(0, 2 * room - tf.shape(waveform)[1])
-    missing += (tf.shape(waveform)[1] + missing) % 2
-    padded = tf.pad(waveform, [[0, 0], [2 * tolerance, missing]])
-    starts = 2 * _find_pieces(padded, targets, hop_pairs, tolerance)
-    piece = 4 * hop_pairs
+    room = tf.reduce_max(targets) + 6 * (hop_groups + tolerance) + 2
+    missing = tf.maximum(0, _GROUP * room - tf.shape(waveform)[1])
+    missing += -(tf.shape(waveform)[1] + missing) % _GROUP
+    padded = tf.pad(waveform, [[0, 0], [_GROUP * tolerance, missing]])
+    starts = _GROUP * _find_pieces(padded, targets, hop_groups, tolerance)
+    piece = 2 * _GROUP * hop_groups
     frames = _slices(padded, starts, piece)
     window = np.sin(np.pi * (np.arange(piece) + 0.5) / piece).astype(np.float32) ** 2
-    joined = tf.signal.overlap_and_add(frames * window, 2 * hop_pairs)
-    weight = tf.signal.overlap_and_add(tf.tile(window[tf.newaxis], [pieces, 1]), 2 * hop_pairs)
+    joined = tf.signal.overlap_and_add(frames * window, piece // 2)
+    weight = tf.signal.overlap_and_add(tf.tile(window[tf.newaxis], [pieces, 1]), piece // 2)
     return (joined / weight)[:, :width], lengths
 
 
 def _find_pieces(
-    padded: tf.Tensor, targets: tf.Tensor, hop_pairs: int, tolerance: int
+    padded: tf.Tensor, targets: tf.Tensor, hop_groups: int, tolerance: int
 ) -> tf.Tensor:
-    """Return int32 `[batch, pieces]` where pieces start, in pairs of samples of `padded`.
+    """Return int32 `[batch, pieces]` where pieces start, in groups of samples of `padded`.
 
     Args:
-        padded: float32 `[batch, samples]`, `2 * tolerance` zeros before the clip.
-        targets: int32 `[batch, pieces]`, where pieces would lie, in pairs of samples of the clip.
-        hop_pairs: between new pieces, in pairs of samples.
-        tolerance: in pairs of samples.
+        padded: float32 `[batch, samples]`, `_GROUP * tolerance` zeros before the clip.
+        targets: int32 `[batch, pieces]`, where pieces would lie, in groups of samples of the clip.
+        hop_groups: between new pieces, in groups of samples.
+        tolerance: in groups of samples.
     """
-    pairs = tf.reduce_mean(tf.reshape(padded, [tf.shape(padded)[0], -1, 2]), axis=2)
-    size, lags = 2 * hop_pairs, 2 * tolerance + 1
-    sums = tf.pad(tf.cumsum(tf.cast(pairs, tf.float64) ** 2, axis=1), [[0, 0], [1, 0]])
-    energy = tf.cast(sums[:, size:] - sums[:, :-size], tf.float32)
-    fft = [2 ** int(np.ceil(np.log2(size + lags)))]
+    groups = tf.reduce_mean(tf.reshape(padded, [tf.shape(padded)[0], -1, _GROUP]), axis=2)
+    size, lags = 2 * hop_groups, 2 * tolerance + 1
+    fft = 2 ** int(np.ceil(np.log2(size + lags)))
+    # All that does not hang on the piece before is done for all pieces at once, pieces first.
+    near = tf.signal.rfft(_slices(groups, targets, fft))
+    near, targets_first = tf.transpose(near, [1, 0, 2]), tf.transpose(targets)
+    weight = tf.transpose(_inverse_norms(groups, targets, size, lags), [1, 0, 2])
+    rows = tf.range(tf.shape(groups)[0])[:, tf.newaxis] * tf.shape(groups)[1]
+    index, flat = rows + hop_groups + tf.range(fft), tf.reshape(groups, [-1])
+    only_piece = tf.cast(tf.range(fft) < size, tf.float32)
 
     def step(i: tf.Tensor, last: tf.Tensor, found: tf.TensorArray) -> tuple[tf.Tensor, ...]:
-        target = targets[:, i]
-        wanted = _slices(pairs, last[:, tf.newaxis] + hop_pairs, size)[:, 0]
-        near = _slices(pairs, target[:, tf.newaxis], size + lags - 1)[:, 0]
-        product = tf.signal.rfft(near, fft) * tf.math.conj(tf.signal.rfft(wanted, fft))
-        likeness = tf.signal.irfft(product, fft)[:, :lags]
-        strength = _slices(energy, target[:, tf.newaxis], lags)[:, 0]
-        likeness /= tf.sqrt(tf.maximum(strength, _MIN_ENERGY))
-        here = target + tf.argmax(likeness, axis=1, output_type=tf.int32)
+        wanted = tf.gather(flat, index + last[:, tf.newaxis]) * only_piece
+        product = tf.gather(near, i) * tf.math.conj(tf.signal.rfft(wanted))
+        likeness = tf.signal.irfft(product)[:, :lags] * tf.gather(weight, i)
+        lag = tf.argmax(likeness, axis=1, output_type=tf.int32)
+        here = tf.gather(targets_first, i) + lag
         return i + 1, here, found.write(i, here)
 
     pieces = tf.shape(targets)[1]
@@ -88,6 +91,13 @@ def _find_pieces(
     found = found.write(0, first)
     _, _, found = tf.while_loop(lambda i, *_: i < pieces, step, (1, first, found))
     return tf.transpose(found.stack())
+
+
+def _inverse_norms(groups: tf.Tensor, targets: tf.Tensor, size: int, lags: int) -> tf.Tensor:
+    """Return float32 `[batch, pieces, lags]`: one over the norm of `size` groups at each lag."""
+    sums = tf.cumsum(tf.cast(groups, tf.float64) ** 2, axis=1, exclusive=True)
+    energy = tf.cast(sums[:, size:] - sums[:, :-size], tf.float32)
+    return tf.math.rsqrt(tf.maximum(_slices(energy, targets, lags), _MIN_ENERGY))
 
 
 def _slices(waveform: tf.Tensor, starts: tf.Tensor, size: int) -> tf.Tensor:
