@@ -14,6 +14,7 @@ from rich.markup import escape
 
 import cli_augment
 import cli_language_model
+import cli_learning_rate
 from cli_training import app, folder_of
 from cli_tuning import tune
 from config import AudioError, CorpusError
@@ -23,6 +24,7 @@ from training.manifest import Split
 
 cli_language_model.app.command()(tune)
 app.add_typer(cli_language_model.app, name="lm")
+app.command("find-learning-rate")(cli_learning_rate.find_learning_rate)
 app.command("augment-preview")(cli_augment.augment_preview)
 
 

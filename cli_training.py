@@ -39,11 +39,26 @@ class Strength(StrEnum):
     strong = "strong"
 
 
+class TrackerName(StrEnum):
+    """Where a run is followed, besides TensorBoard."""
+
+    mlflow = "mlflow"
+    wandb = "wandb"
+
+
 class Precision(StrEnum):
     """How exported weights are kept."""
 
     float32 = "float32"
     float16 = "float16"
+
+
+class Strategy(StrEnum):
+    """Which devices share the work."""
+
+    none = "none"
+    mirrored = "mirrored"
+    multi_worker = "multi-worker"
 
 
 PresetOption = Annotated[PresetName, typer.Option(help="Features and network.")]
@@ -169,6 +184,13 @@ def train(
         str | None, typer.Option(help="float32, bfloat16 or float16, of activations.")
     ] = None,
     xla: Annotated[bool | None, typer.Option("--xla", help="Compile the step.")] = None,
+    strategy: Annotated[
+        Strategy | None, typer.Option(help="Share the work: mirrored, GPUs; multi-worker, hosts.")
+    ] = None,
+    track: Annotated[
+        list[TrackerName] | None,
+        typer.Option(help="Follow the run there; may be given twice. TensorBoard always does."),
+    ] = None,
 ) -> None:
     """Train on MANIFEST; run the same line again to continue after any stop.
 
@@ -177,6 +199,7 @@ def train(
     with exit_codes(interrupted=CONTINUES):
         start_tensorflow()
         from training.manifest import read_manifest
+        from training.tracking import make_tracker
         from training.train import is_finished
         from training.train import train as run_training
 
@@ -193,9 +216,11 @@ def train(
             "accumulate": accumulate,
             "precision": precision,
             "jit_compile": xla,
+            "strategy": strategy.value if strategy else None,
         }
         settings = {key: value for key, value in given.items() if value is not None}
-        recipe = _recipe(preset, alphabet, manifest, settings, augment, dropout)
+        recipe = make_recipe(preset, alphabet, manifest, settings, augment, dropout)
+        trackers = [make_tracker(name, output) for name in dict.fromkeys(track or ())]
         with training_bar() as (on_step, on_epoch), stop_signals() as should_stop:
             best = run_training(
                 read_manifest(manifest),
@@ -205,6 +230,7 @@ def train(
                 on_epoch=on_epoch,
                 on_note=say,
                 should_stop=should_stop,
+                trackers=trackers,
             )
         if not is_finished(output, recipe):
             errors.print("stopped and saved; the same command continues")
@@ -212,7 +238,7 @@ def train(
         say(f"{best}: next, `stt export {output}`")
 
 
-def _recipe(
+def make_recipe(
     preset: PresetName,
     alphabet: Path | None,
     manifest: Path,
@@ -220,11 +246,12 @@ def _recipe(
     strength: Strength,
     dropout: float | None,
 ) -> Any:
+    """Return the `Recipe` of a preset, of the model to start from, and of what was asked for."""
     from config import AudioConfig
     from speech.alphabet import Alphabet
     from training.augmentation import STRENGTHS
     from training.initialise import read_source
-    from training.run import Recipe
+    from training.recipe import Recipe
 
     chosen = PRESETS[preset]
     if init_from := settings.get("init_from"):

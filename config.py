@@ -167,6 +167,8 @@ class TrainingConfig:
         precision: of activations; `bfloat16` and `float16` are Keras' mixed policies, in which
             weights and the loss stay float32.
         jit_compile: compile the step with XLA.
+        strategy: `none` trains on one device, `mirrored` on all of this host, `multi-worker` on
+            those of all hosts that `TF_CONFIG` names; a batch each.
     """
 
     epochs: int = 50
@@ -188,6 +190,7 @@ class TrainingConfig:
     accumulate: int = 1
     precision: Literal["float32", "bfloat16", "float16"] = "float32"
     jit_compile: bool = False
+    strategy: Literal["none", "mirrored", "multi-worker"] = "none"
 
     def __post_init__(self) -> None:
         _check(self.epochs >= 1, f"epochs {self.epochs} is under 1")
@@ -208,6 +211,14 @@ class TrainingConfig:
         _check(
             self.precision in ("float32", "bfloat16", "float16"),
             f"precision {self.precision!r} is not float32, bfloat16 or float16",
+        )
+        _check(
+            self.strategy in ("none", "mirrored", "multi-worker"),
+            f"strategy {self.strategy!r} is not none, mirrored or multi-worker",
+        )
+        _check(
+            self.strategy == "none" or not self.jit_compile,
+            f"strategy {self.strategy} does not work with jit_compile",
         )
 
 

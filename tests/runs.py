@@ -13,7 +13,7 @@ from speech.audio import encode_native
 from tests.models import LOG_MEL_FEATURES, TINY_NETWORK
 from training.augmentation import STRENGTHS
 from training.manifest import Split, Utterance
-from training.run import Recipe
+from training.recipe import Recipe
 
 TEXTS = ("one", "two words", "and three", "a b c", "dog", "cat sat", "hello", "it's")
 

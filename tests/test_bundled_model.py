@@ -63,7 +63,15 @@ def test_the_graph_writes_the_same_text(predictor: Predictor, bundled: Path) -> 
 def test_it_is_small_and_complete(bundled: Path) -> None:
     for name in ("model.keras", "pipeline.json", "MODEL_CARD.md"):
         assert (bundled / name).is_file(), name
-    local = ("checkpoint.npz", "samples.jsonl", "tensorboard", "language_model")
+    local = (
+        "checkpoint.npz",
+        "samples.jsonl",
+        "tensorboard",
+        "mlflow",
+        "wandb",
+        "tracking.json",
+        "language_model",
+    )
     shipped = [path for path in bundled.rglob("*") if not set(path.parts) & set(local)]
     assert sum(path.stat().st_size for path in shipped if path.is_file()) < MAX_MODEL_BYTES
 

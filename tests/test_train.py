@@ -30,7 +30,8 @@ from training.evaluate import evaluate
 from training.export import export, load_network
 from training.manifest import Split, Utterance
 from training.networks.deepspeech2 import build_deepspeech2
-from training.run import CHECKPOINT, Recipe
+from training.recipe import Recipe
+from training.run import CHECKPOINT
 from training.train import train
 from training.validation import validate
 

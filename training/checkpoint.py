@@ -15,7 +15,7 @@ import numpy as np
 from config import ModelError
 from speech.audio import write_atomically
 
-MAY_DIFFER = {"epochs", "checkpoint_minutes", "sample_transcripts", "patience"}
+MAY_DIFFER = {"epochs", "checkpoint_minutes", "sample_transcripts", "patience", "strategy"}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,9 +24,11 @@ class Checkpoint:
 
     Attributes:
         epoch: from 0.
-        batch: batches of `epoch` that are done; `loss_sum` is the sum of their losses.
+        batch: steps of `epoch` that are done, each of a batch for every replica; `loss_sum` is
+            the sum of their losses.
         best_wer: of the model that is kept, as `best_cer`.
         best_epoch: how many epochs were done when it was kept.
+        replicas: devices that share the steps; the plan of an epoch depends on it.
     """
 
     epoch: int = 0
@@ -35,6 +37,7 @@ class Checkpoint:
     best_cer: float = float("inf")
     best_epoch: int = 0
     loss_sum: float = 0.0
+    replicas: int = 1
 
     @property
     def mean_loss(self) -> float:

@@ -37,16 +37,24 @@ class CTCModel(keras.Model):
         training: bool = True,
     ) -> Any:
         """Return the scalar that is minimised."""
+        per_label, broken = self.clip_losses(y, y_pred)
+        self.broken.update_state(broken)
+        loss = ops.mean(per_label)
+        self.latest.update_state(loss)
+        return loss
+
+    def clip_losses(self, y: Any, y_pred: Any) -> tuple[Any, Any]:
+        """Return each clip's loss per label, float32 `[batch]`, and what is wrong with it.
+
+        That is int32 `[batch]`: its index, and its loss 0, if that is not finite; else -1.
+        """
         logits, logit_lengths = y_pred
         losses = ctc_loss(
             y["labels"], y["label_lengths"], logits, logit_lengths, blank_index=self.blank_index
         )
         finite = ops.isfinite(losses)
-        self.broken.update_state(ops.where(finite, -1, ops.cast(y["index"], "int32")))
-        per_label = ops.where(finite, losses, 0.0) / ops.cast(y["label_lengths"], "float32")
-        loss = ops.mean(per_label)
-        self.latest.update_state(loss)
-        return loss
+        broken = ops.where(finite, -1, ops.cast(y["index"], "int32"))
+        return ops.where(finite, losses, 0.0) / ops.cast(y["label_lengths"], "float32"), broken
 
 
 def inference_function(model: CTCModel, *, num_bins: int) -> Callable[[Any], Any]:

@@ -103,6 +103,7 @@ def make_dataset(
         [alphabet.encode(utterance.text) for utterance in utterances], tf.int32, ragged_rank=1
     )
 
+    @tf.autograph.experimental.do_not_convert  # nothing in it needs converting, and it is slow
     def load(
         batch: tf.RaggedTensor, seed: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from typing import Any
 
+import keras
 import numpy as np
 from numpy.typing import NDArray
 
 from speech.audio import write_atomically
+from training.corpus import num_samples_needed
+from training.ctc_model import CTCModel
+from training.dataset import Augmentation, make_dataset, plan_batches, plan_seeds
+from training.initialise import initialise
+from training.manifest import Split, Utterance
+from training.recipe import Recipe, build_network
+from training.selection import select_utterances
 
 _SMOOTHING = 0.9
 _BROKEN = 2.0
@@ -74,10 +84,72 @@ def find_learning_rate(
     return RateRange(rates=np.array(rates), losses=np.array(losses))
 
 
+def steps_of(
+    utterances: list[Utterance], recipe: Recipe
+) -> tuple[Callable[[Any, float], float], Iterator[Any]]:
+    """Return what takes a step of a recipe's network, and its batches without end.
+
+    Raises:
+        CorpusError: the training split is empty.
+        ModelError: the model to start from does not fit.
+    """
+    training, rate_hz = recipe.training, recipe.audio.sample_rate_hz
+    chosen = select_utterances(
+        utterances,
+        Split.train,
+        features=recipe.features,
+        network=recipe.network,
+        alphabet=recipe.alphabet,
+        max_samples=training.max_clip_s * rate_hz,
+        repeat=dict(training.repeat),
+        on_note=None,
+    )
+    keras.utils.set_random_seed(training.seed)
+    network = build_network(recipe)
+    if training.init_from:
+        initialise(network, Path(training.init_from), recipe.alphabet)
+    model = CTCModel(network, blank_index=recipe.alphabet.blank_index)
+    optimizer = keras.optimizers.AdamW(
+        1e-6, weight_decay=training.weight_decay, global_clipnorm=training.gradient_clip_norm
+    )
+    model.compile(optimizer=optimizer, jit_compile=False)
+
+    def train_step(batch: Any, rate: float) -> float:
+        optimizer.learning_rate.assign(rate)
+        return float(model.train_on_batch(*batch, return_dict=True)["latest"])
+
+    def batches() -> Iterator[Any]:
+        for epoch in count():
+            yield from _epoch(chosen, recipe, epoch)
+
+    return train_step, batches()
+
+
+def _epoch(utterances: list[Utterance], recipe: Recipe, epoch: int) -> Any:
+    training, audio = recipe.training, recipe.audio
+    plan = plan_batches(
+        [utterance.num_samples for utterance in utterances],
+        batch_samples=int(training.batch_seconds * audio.sample_rate_hz),
+        seed=training.seed,
+        epoch=epoch,
+    )
+    least = [
+        num_samples_needed(recipe.alphabet.encode(u.text), recipe.features, recipe.network)
+        for u in utterances
+    ]
+    seeds = plan_seeds(plan, seed=training.seed, epoch=epoch)
+    return make_dataset(
+        utterances,
+        plan,
+        audio=audio,
+        features=recipe.features,
+        alphabet=recipe.alphabet,
+        augmentation=Augmentation(recipe.augmentation, seeds, np.array(least, np.int32)),
+    )
+
+
 def plot_rates(found: RateRange, path: Path) -> None:
     """Write a PNG of the loss over the rate, the suggestion marked."""
-    import io
-
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(7, 4.5), layout="constrained")

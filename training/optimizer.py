@@ -36,11 +36,16 @@ def make_optimizer(training: TrainingConfig, steps: int) -> keras.optimizers.Opt
     )
 
 
+def inner(optimizer: Any) -> Any:
+    """Return the optimizer that moves weights, within one that scales the loss for float16."""
+    return getattr(optimizer, "inner_optimizer", optimizer)
+
+
 @contextmanager
 def averaged(model: Any) -> Iterator[None]:
     """Give `model`'s network the mean of its weights, if its optimizer keeps one, for a while."""
     weights = model.network.trainable_variables
-    latest = [weight.numpy() for weight in weights] if model.optimizer.use_ema else []
+    latest = [weight.numpy() for weight in weights] if inner(model.optimizer).use_ema else []
     if latest:
         model.optimizer.finalize_variable_values(weights)
     try:

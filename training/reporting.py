@@ -4,19 +4,40 @@ from __future__ import annotations
 
 import csv
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
+from config import AudioConfig, FeatureConfig
+from speech.audio import decode_native
+from speech.features import extract_features
+from training.manifest import Utterance
 from training.validation import Validation
 
 
 class RunLog:
-    """Appends one entry an epoch to `log.csv`, `samples.jsonl` and `tensorboard/`."""
+    """Appends one entry an epoch to `log.csv`, `samples.jsonl` and `tensorboard/`.
 
-    def __init__(self, folder: Path) -> None:
+    TensorBoard also gets each clip that is shown, once: its sound, and its features as the network
+    gets them.
+
+    Args:
+        validation_split: where the clips that are shown come from.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        validation_split: Sequence[Utterance],
+        *,
+        audio: AudioConfig,
+        features: FeatureConfig,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
-        self.folder = folder
+        self.folder, self.audio, self.features = folder, audio, features
+        self.clips = {utterance.id: Path(utterance.audio) for utterance in validation_split}
+        self.shown: set[str] = set()
         self.writer = tf.summary.create_file_writer(str(folder / "tensorboard"))
 
     def write_epoch(
@@ -40,11 +61,27 @@ class RunLog:
             for name, reference, hypothesis in result.samples:
                 entry = {"epoch": epoch, "id": name, "reference": reference, "text": hypothesis}
                 file.write(json.dumps(entry, ensure_ascii=False) + "\n")
-        with self.writer.as_default():
+        with self.writer.as_default(step=epoch):
             for name, value in values.items():
-                tf.summary.scalar(name, value, step=epoch)
+                tf.summary.scalar(name, value)
             lines = [
                 f"    {name}\n    ref {ref}\n    hyp {hyp}" for name, ref, hyp in result.samples
             ]
-            tf.summary.text("samples", "\n\n".join(lines), step=epoch)
+            tf.summary.text("samples", "\n\n".join(lines))
+            for name, reference, _ in result.samples:
+                self._show(name, reference)
         self.writer.flush()
+
+    def _show(self, name: str, reference: str) -> None:
+        """Write a clip's sound and features, the lowest frequency at the bottom."""
+        if name in self.shown:
+            return
+        self.shown.add(name)
+        waveform = tf.constant(decode_native(self.clips[name].read_bytes(), self.audio))[None]
+        rate_hz = self.audio.sample_rate_hz
+        tf.summary.audio(f"clips/{name}", waveform[..., None], rate_hz, description=reference)
+        features, _ = extract_features(
+            waveform, [waveform.shape[1]], self.features, sample_rate_hz=rate_hz
+        )
+        picture = tf.transpose(tf.sigmoid(features), [0, 2, 1])[:, ::-1, :, None]
+        tf.summary.image(f"features/{name}", picture, description=reference)

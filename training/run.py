@@ -2,90 +2,40 @@
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import keras
 import numpy as np
 import tensorflow as tf
+from numpy.typing import NDArray
 
-from config import (
-    AudioConfig,
-    CorpusError,
-    FeatureConfig,
-    NetworkConfig,
-    TrainingConfig,
-)
-from speech.alphabet import Alphabet
+from config import ModelError
 from speech.pipeline import Pipeline, write_pipeline
-from training.augmentation import AugmentationConfig
 from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from training.corpus import num_samples_needed
 from training.ctc_model import CTCModel, inference_function
 from training.dataset import Augmentation, Plan, make_dataset, plan_batches, plan_seeds
+from training.distribution import (
+    ReplicaAdamW,
+    ReplicaTrainer,
+    connect,
+    even_plan,
+    fill_plan,
+    pool,
+    share_plan,
+)
 from training.initialise import initialise
 from training.manifest import Utterance, fingerprint
-from training.networks.deepspeech2 import build_deepspeech2
 from training.optimizer import averaged, make_optimizer
+from training.recipe import Recipe, build_network, dtype_policy
 from training.reporting import RunLog
 from training.validation import Validation, validate
+from training.watcher import Hooks, Watcher
 
 CHECKPOINT = "checkpoint.npz"
 BEST = "model.keras"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """All that decides what a run computes, apart from its data."""
-
-    audio: AudioConfig
-    features: FeatureConfig
-    network: NetworkConfig
-    alphabet: Alphabet
-    training: TrainingConfig
-    augmentation: AugmentationConfig
-
-
-@dataclass(frozen=True, kw_only=True)
-class Progress:
-    """Where a run is: a bar shows it."""
-
-    epoch: int
-    epochs: int
-    step: int
-    steps: int
-    loss: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Hooks:
-    """What the caller is told, and how it stops a run: after the step in which it says so."""
-
-    on_step: Callable[[Progress], None] | None
-    on_epoch: Callable[[int, float, Validation], None] | None
-    should_stop: Callable[[], bool]
-
-
-def build_network(recipe: Recipe) -> keras.Model:
-    """Return the network of a recipe with random weights."""
-    return build_deepspeech2(
-        recipe.network, num_bins=recipe.features.num_bins, num_symbols=len(recipe.alphabet)
-    )
-
-
-@contextmanager
-def dtype_policy(precision: str) -> Iterator[None]:
-    """Build layers with Keras' policy for a precision: mixed, if it is not float32."""
-    before = keras.config.dtype_policy()
-    keras.config.set_dtype_policy(precision if precision == "float32" else f"mixed_{precision}")
-    try:
-        yield
-    finally:
-        keras.config.set_dtype_policy(before)
 
 
 class Run:
@@ -112,15 +62,19 @@ class Run:
         keras.utils.set_random_seed(training.seed)
         if not tf.config.list_physical_devices("GPU"):
             tf.config.experimental.enable_op_determinism()
-        with dtype_policy(training.precision):
-            network = build_network(recipe)
+        self.replicas = connect(training.strategy)
         self.plans = [self._plan(epoch) for epoch in range(training.epochs)]
-        self.steps = sum(map(len, self.plans))
-        self.model = CTCModel(network, blank_index=recipe.alphabet.blank_index)
-        self.model.compile(
-            optimizer=make_optimizer(training, self.steps), jit_compile=training.jit_compile
-        )
-        self.model.optimizer.build(network.trainable_variables)
+        self.steps = sum(map(self.steps_of, range(training.epochs)))
+        with self.replicas.scope():
+            with dtype_policy(training.precision):
+                network = build_network(recipe)
+                self.model = CTCModel(network, blank_index=recipe.alphabet.blank_index)
+            optimizer = make_optimizer(training, self.steps)
+            if self.replicas.strategy:
+                optimizer = ReplicaAdamW.from_config(optimizer.get_config())
+            self.model.compile(optimizer=optimizer, jit_compile=training.jit_compile)
+            self.model.optimizer.build(network.trainable_variables)
+        self.trainer = ReplicaTrainer(self.model, self.replicas)
         self.infer = inference_function(self.model, num_bins=recipe.features.num_bins)
         path = output / CHECKPOINT
         state = load_checkpoint(path, self.model, recipe, self.fingerprint)
@@ -128,29 +82,46 @@ class Run:
         if state is None and training.init_from:
             folder = Path(training.init_from)
             self.num_new_symbols = initialise(network, folder, recipe.alphabet)
-        self.state = state or Checkpoint()
+        self.state = state or Checkpoint(replicas=self.replicas.num_devices)
+        self._check_replicas(path)
+
+    def _check_replicas(self, path: Path) -> None:
+        found, state = self.replicas.num_devices, self.state
+        data = int(self.fingerprint[:12], 16)
+        seen = [state.epoch, state.batch, state.replicas, data]
+        self.replicas.check_same(seen, "epochs, steps, devices and data")
+        if state.replicas != found:
+            raise ModelError(
+                f"{path} is of a run on {state.replicas} devices, here are {found}; "
+                "needed: as many, or another folder"
+            )
+
+    def steps_of(self, epoch: int) -> int:
+        """Return how many steps an epoch has; each takes a batch for every replica."""
+        return len(self.plans[epoch]) // self.replicas.count
 
     def _plan(self, epoch: int) -> Plan:
         training = self.recipe.training
-        return plan_batches(
+        plan = plan_batches(
             [utterance.num_samples for utterance in self.train_split],
             batch_samples=int(training.batch_seconds * self.recipe.audio.sample_rate_hz),
             seed=training.seed,
             epoch=epoch,
             by_length=epoch == 0 and training.sort_first_epoch,
         )
+        return share_plan(even_plan(plan, self.replicas.parts), self.replicas.count)
 
     def go(self, hooks: Hooks) -> Path:
         """Do the epochs that are left; return the path of the best model."""
         training = self.recipe.training
-        log = RunLog(self.output)
+        log = self._log() if self.replicas.is_chief else None
         if not (self.output / CHECKPOINT).exists():
             self.save()  # so that a model is never there without the run that made it
-        watcher = _Watcher(self, hooks)
+        watcher = Watcher(self, hooks)
         for epoch in range(self.state.epoch, training.epochs):
             if self.state.is_out_of(training.patience):
                 break
-            if self.state.batch < len(self.plans[epoch]):
+            if self.state.batch < self.steps_of(epoch):
                 self._fit(epoch, watcher)
             if watcher.stopped:
                 break
@@ -160,20 +131,36 @@ class Run:
                     self._save_best(epoch, result)
             self.state = replace(self.state, epoch=epoch + 1, batch=0, loss_sum=0.0)
             self.save()
-            log.write_epoch(epoch + 1, loss, float(self.model.optimizer.learning_rate), result)
+            if log:
+                log.write_epoch(epoch + 1, loss, float(self.model.optimizer.learning_rate), result)
             if hooks.on_epoch:
                 hooks.on_epoch(epoch + 1, loss, result)
-            if hooks.should_stop():
+            if self.replicas.any(hooks.should_stop()):
                 break
+        self.replicas.any(False)  # nobody leaves before the chief has written all
         return self.output / BEST
 
-    def _fit(self, epoch: int, watcher: _Watcher) -> None:
-        plan, done = self.plans[epoch], self.state.batch
-        seeds = plan_seeds(plan, seed=self.recipe.training.seed, epoch=epoch)
-        augmentation = Augmentation(self.recipe.augmentation, seeds[done:], self.least_samples)
+    def _log(self) -> RunLog:
+        recipe = self.recipe
+        return RunLog(
+            self.output, self.validation_split, audio=recipe.audio, features=recipe.features
+        )
+
+    def _fit(self, epoch: int, watcher: Watcher) -> None:
+        done = self.state.batch * self.replicas.count
+        plan = self.plans[epoch][done:]
+        seeds = plan_seeds(self.plans[epoch], seed=self.recipe.training.seed, epoch=epoch)[done:]
+
+        def make_batches(rows: NDArray[np.int64]) -> Any:
+            changes = Augmentation(self.recipe.augmentation, seeds[rows], self.least_samples)
+            return self._dataset(self.train_split, [plan[i] for i in rows], changes)
+
         watcher.start_epoch(epoch)
+        if self.replicas.strategy:
+            self.trainer.fit(make_batches, len(plan), watcher)
+            return
         self.model.fit(
-            self._dataset(self.train_split, plan[done:], augmentation),
+            make_batches(np.arange(len(plan))),
             initial_epoch=epoch,
             epochs=epoch + 1,
             verbose=0,
@@ -203,103 +190,55 @@ class Run:
             epoch=0,
             shuffle=False,
         )
-        return validate(
+        plan = fill_plan(plan, self.replicas.parts)
+        share = plan[self.replicas.worker :: self.replicas.num_workers]
+        result = validate(
             self.infer,
             self.validation_split,
-            self._dataset(self.validation_split, plan),
+            self._dataset(self.validation_split, share or plan[:1]),
             self.recipe.alphabet,
             num_samples_shown=training.sample_transcripts,
         )
+        texts = [self.validation_split[i].text for batch in share for i in batch]
+        return pool(result, texts, self.replicas)
 
     def _save_best(self, epoch: int, result: Validation) -> None:
+        self.state = replace(
+            self.state, best_wer=result.wer, best_cer=result.cer, best_epoch=epoch + 1
+        )
+        if not self.replicas.is_chief:
+            return
         temporary = self.output / f".{BEST}"
         network = build_network(self.recipe)  # in float32, whatever this run computes in
         network.set_weights(self.model.network.get_weights())
         network.save(temporary)
         temporary.replace(self.output / BEST)
-        self.state = replace(
-            self.state, best_wer=result.wer, best_cer=result.cer, best_epoch=epoch + 1
-        )
-        recipe = self.recipe
+        write_pipeline(self.output, self._pipeline(epoch, result))
+
+    def _pipeline(self, epoch: int, result: Validation) -> Pipeline:
+        recipe, training = self.recipe, self.recipe.training
         seconds = sum(u.num_samples for u in self.train_split) / recipe.audio.sample_rate_hz
-        write_pipeline(
-            self.output,
-            Pipeline(
-                name=self.output.resolve().name,
-                audio=recipe.audio,
-                features=recipe.features,
-                network=recipe.network,
-                alphabet=recipe.alphabet,
-                training_data={
-                    "corpora": sorted({utterance.corpus for utterance in self.train_split}),
-                    "sha256": self.fingerprint,
-                    "utterances": len(self.train_split),
-                    "hours": round(seconds / 3600, 2),
-                    "epochs": epoch + 1,
-                    "seed": recipe.training.seed,
-                    "init_from": Path(recipe.training.init_from).name
-                    if recipe.training.init_from
-                    else None,
-                },
-                scores={"validation_wer": result.wer, "validation_cer": result.cer},
-            ),
+        return Pipeline(
+            name=self.output.resolve().name,
+            audio=recipe.audio,
+            features=recipe.features,
+            network=recipe.network,
+            alphabet=recipe.alphabet,
+            training_data={
+                "corpora": sorted({utterance.corpus for utterance in self.train_split}),
+                "sha256": self.fingerprint,
+                "utterances": len(self.train_split),
+                "hours": round(seconds / 3600, 2),
+                "epochs": epoch + 1,
+                "seed": training.seed,
+                "init_from": Path(training.init_from).name if training.init_from else None,
+            },
+            scores={"validation_wer": result.wer, "validation_cer": result.cer},
         )
 
     def save(self) -> None:
-        """Write the whole state; a crash leaves the former or the new one."""
+        """Write the whole state, if this is the chief; a crash leaves the former or the new one."""
+        if not self.replicas.is_chief:
+            return
         path = self.output / CHECKPOINT
         save_checkpoint(path, self.model, self.state, self.recipe, self.fingerprint)
-
-
-class _Watcher(keras.callbacks.Callback):
-    """Follows the steps of an epoch: progress, timed checkpoints, losses that are not finite."""
-
-    def __init__(self, run: Run, hooks: Hooks) -> None:
-        super().__init__()
-        self.run, self.hooks = run, hooks
-        self.stopped = False
-
-    def start_epoch(self, epoch: int) -> None:
-        """Remember where in the run this epoch starts."""
-        self.epoch, self.first = epoch, self.run.state.batch
-        self.before = sum(len(plan) for plan in self.run.plans[:epoch])
-        self.saved_at = time.monotonic()
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        """Check the loss, count the step, save when it is time."""
-        logs = logs or {}
-        if (index := int(logs["broken"])) >= 0:
-            self._name_broken(index)
-        self.run.state = replace(
-            self.run.state,
-            epoch=self.epoch,
-            batch=self.first + batch + 1,
-            loss_sum=self.run.state.loss_sum + float(logs["latest"]),
-        )
-        if self.hooks.on_step:
-            self.hooks.on_step(
-                Progress(
-                    epoch=self.epoch + 1,
-                    epochs=self.run.recipe.training.epochs,
-                    step=self.before + self.run.state.batch,
-                    steps=self.run.steps,
-                    loss=self.run.state.mean_loss,
-                )
-            )
-        self._save_or_stop()
-
-    def _save_or_stop(self) -> None:
-        self.stopped = self.hooks.should_stop()
-        period_s = 60 * self.run.recipe.training.checkpoint_minutes
-        if self.stopped or time.monotonic() - self.saved_at > period_s:
-            self.run.save()
-            self.saved_at = time.monotonic()
-        if self.stopped:
-            self.model.stop_training = True
-
-    def _name_broken(self, index: int) -> None:
-        utterance = self.run.train_split[index]
-        raise CorpusError(
-            f"the loss of {utterance.id} is not finite ({utterance.num_samples} samples for "
-            f"{utterance.text!r}); remove it, or lower the learning rate if it was fine before"
-        )

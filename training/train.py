@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,9 +11,12 @@ import tensorflow as tf
 from config import CorpusError, ModelError
 from training.checkpoint import read_state
 from training.manifest import Split, Utterance
-from training.run import BEST, CHECKPOINT, Hooks, Progress, Recipe, Run
+from training.recipe import Recipe
+from training.run import BEST, CHECKPOINT, Run
 from training.selection import select_utterances
+from training.tracking import Tracker, parameters_of, tracking
 from training.validation import Validation
+from training.watcher import Hooks, Progress
 
 
 def train(
@@ -25,6 +28,7 @@ def train(
     on_epoch: Callable[[int, float, Validation], None] | None = None,
     on_note: Callable[[str], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
+    trackers: Sequence[Tracker] = (),
 ) -> Path:
     """Train on the training split, or go on where an earlier run in `output` stopped.
 
@@ -35,8 +39,10 @@ def train(
 
     Args:
         utterances: of a manifest; needs a training and a validation split.
-        on_note: told what is left out of the splits, and why.
+        on_note: told what is left out of the splits, and why, and of a tracker that fails.
         should_stop: asked after each step; the state is saved before this call returns.
+        trackers: get parameters, metrics, sample transcripts and the best model; a run that goes
+            on goes on in them too.
 
     Returns:
         The path of the best model.
@@ -67,8 +73,22 @@ def train(
     run = Run(train_split, validation_split, output, recipe)
     if run.num_new_symbols and on_note:
         on_note(f"{run.num_new_symbols} symbols are new to {recipe.training.init_from}")
-    with _data_errors():
-        return run.go(Hooks(on_step=on_step, on_epoch=on_epoch, should_stop=should_stop))
+    tracked = tracking(
+        trackers if run.replicas.is_chief else (),
+        output,
+        parameters=parameters_of(recipe, train_split, validation_split),
+        clips={utterance.id: Path(utterance.audio) for utterance in validation_split},
+        is_finished=lambda: is_finished(output, recipe),
+        on_note=on_note,
+    )
+    with _data_errors(), tracked as follow:
+
+        def after_epoch(epoch: int, loss: float, result: Validation) -> None:
+            if on_epoch:
+                on_epoch(epoch, loss, result)
+            follow()
+
+        return run.go(Hooks(on_step=on_step, on_epoch=after_epoch, should_stop=should_stop))
 
 
 def is_finished(output: Path, recipe: Recipe) -> bool:

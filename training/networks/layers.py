@@ -8,9 +8,12 @@ import keras
 from keras import ops
 
 if keras.backend.backend() == "tensorflow":
+    from training.networks.normalisation_tensorflow import BatchNormalization
     from training.networks.recurrence_tensorflow import gru_sequence, reverse_by_length
 else:
     from training.networks.recurrence import gru_sequence, reverse_by_length
+
+    BatchNormalization = keras.layers.BatchNormalization  # type: ignore[misc]
 
 
 def frame_mask(num_frames: Any, max_frames: Any, dtype: str = "float32") -> Any:
@@ -36,7 +39,7 @@ class MaskedConv2D(keras.layers.Layer):
         self.convolution = keras.layers.Conv2D(
             filters, self.kernel, self.stride, use_bias=False, dtype=self.dtype_policy
         )
-        self.normalisation = keras.layers.BatchNormalization(dtype=self.dtype_policy)
+        self.normalisation = BatchNormalization(dtype=self.dtype_policy)
 
     def build(self, input_shape: list[tuple[int | None, ...]]) -> None:
         """Create the weights for inputs `[batch, frames, bins, channels]`."""
@@ -75,7 +78,7 @@ class MaskedBatchNormalization(keras.layers.Layer):
 
     def __init__(self, **options: Any) -> None:
         super().__init__(**options)
-        self.normalisation = keras.layers.BatchNormalization(dtype=self.dtype_policy)
+        self.normalisation = BatchNormalization(dtype=self.dtype_policy)
 
     def build(self, input_shape: list[tuple[int | None, ...]]) -> None:
         """Create the weights for inputs `[batch, frames, channels]`."""
