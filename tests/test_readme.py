@@ -123,6 +123,7 @@ PAGES = [
     "Models/english-small/MODEL_CARD.md",
     "docs/decoding.md",
     "docs/serving.md",
+    "docs/training.md",
     "examples/README.md",
 ]
 
