@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run install test lint format bench bench-serving bench-decoding bench-language-models transcribe english-small clean
+.PHONY: run install test lint format bench bench-serving bench-decoding bench-language-models bench-training transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
@@ -39,6 +39,9 @@ bench-decoding: $(INSTALLED)  ## measure the decoders on the manifest MANIFEST
 bench-language-models: $(INSTALLED)  ## compare language models: TEXTS=LJSpeech's metadata.csv, say
 	@test -n "$(TEXTS)" || { echo "got no TEXTS; needed: make bench-language-models TEXTS=some.csv" >&2; exit 2; }
 	$(BIN)/python -m benchmarks.language_models $(MANIFEST) $(TEXTS)
+
+bench-training: $(INSTALLED)  ## measure training on the manifest MANIFEST: input, step, epochs
+	$(BIN)/python -m benchmarks.training $(MANIFEST)
 
 transcribe: $(INSTALLED)  ## make transcribe WAV=some.wav
 	@test -n "$(WAV)" || { echo "got no WAV; needed: make transcribe WAV=some.wav" >&2; exit 2; }

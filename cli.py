@@ -7,6 +7,7 @@ import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated, Any
 
 import typer
@@ -15,9 +16,9 @@ from rich.markup import escape
 import cli_augment
 import cli_language_model
 import cli_learning_rate
-from cli_training import app, folder_of
+from cli_training import app
 from cli_tuning import tune
-from config import AudioError, CorpusError
+from config import AudioError
 from quiet_start import start_tensorflow
 from terminal import bar, errors, exit_codes, say
 from training.manifest import Split
@@ -55,38 +56,59 @@ RemoteOption = Annotated[
 
 @app.command()
 def evaluate(
-    manifest: Annotated[Path, typer.Argument(help="What `stt prepare` wrote.")],
+    source: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="What `stt prepare` wrote; or a corpus.")
+    ],
     model: ModelOption = None,
-    split: Annotated[Split, typer.Option()] = Split.test,
+    split: Annotated[
+        Split | None, typer.Option(help="Of what `stt prepare` wrote.", show_default="test")
+    ] = None,
     corpus: Annotated[str | None, typer.Option(help="Only this corpus of the manifest.")] = None,
-    output: Annotated[Path | None, typer.Option(help="Folder of the report.")] = None,
+    output: Annotated[
+        Path | None,
+        typer.Option(help="Folder of the report; if not given, the manifest's, or the current."),
+    ] = None,
     decoder: DecoderOption = None,
     beam_width: BeamWidthOption = None,
     tf_serving: RemoteOption = None,
 ) -> None:
     """Measure MODEL on a split: error rates, worst clips, speed, and how far to trust confidence.
 
+    A corpus, in any form that `stt prepare` reads, is measured whole; nothing is written into it.
+
     Example: `stt evaluate Data/ljspeech --split validation`
+
+    Example: `stt evaluate Data/samples --model Models/english-small`
     """
     from training.evaluate import evaluate as run_evaluation
     from training.evaluate import to_markdown, write_evaluation
-    from training.manifest import read_manifest
+    from training.folder import find_source, unusable_to_markdown, write_unusable
 
-    with exit_codes():
-        utterances = [
-            u for u in read_manifest(manifest, split) if corpus is None or u.corpus == corpus
-        ]
-        if not utterances:
-            raise CorpusError(f"{manifest} has no {split} utterance of {corpus or 'any corpus'}")
+    with exit_codes(), TemporaryDirectory(prefix="stt-evaluate-") as work:
+        found = find_source(source, split=split, corpus=corpus, output=output)
         predictor = _load_predictor(model=model, tf_serving=tf_serving, max_duration_s=LONGEST_S)
         options = _decoding_options(predictor, decoder, beam_width)
+        clips = _clips_of(found, Path(work), predictor)
         with bar("evaluating") as progress:
-            evaluation = run_evaluation(predictor, utterances, progress, options)
-        say(to_markdown(evaluation))
-        parts = ["evaluation", evaluation.model, split, *([corpus] if corpus else [])]
-        parts += [decoder] if decoder else []
-        for path in write_evaluation(output or folder_of(manifest), "-".join(parts), evaluation):
+            evaluation = run_evaluation(predictor, clips.utterances, progress, options)
+        say(to_markdown(evaluation) + unusable_to_markdown(clips, predictor.audio))
+        parts = ["evaluation", evaluation.model, *found.parts, *([decoder] if decoder else [])]
+        written = write_evaluation(found.folder, "-".join(parts), evaluation)
+        if found.utterances is None:
+            written += write_unusable(found.folder, "-".join(parts), clips, predictor.audio)
+        for path in written:
             errors.print(f"wrote {escape(str(path))}", soft_wrap=True)
+
+
+def _clips_of(found: Any, work: Path, predictor: Any) -> Any:
+    """Return the clips of a manifest as they are, those of a corpus converted below `work`."""
+    from training.corpus import Prepared
+    from training.folder import read_corpus
+
+    if found.utterances is not None:
+        return Prepared(utterances=found.utterances, rejected=[])
+    with bar("reading") as progress:
+        return read_corpus(found.path, work, predictor.pipeline, predictor.audio, progress)
 
 
 @app.command()

@@ -22,6 +22,13 @@ def find_learning_rate(
         Path | None, typer.Option(help="Folder of the model to start from; it sets the network.")
     ] = None,
     augment: Annotated[Strength, typer.Option(help="As in training.")] = Strength.none,
+    alphabet: Annotated[
+        Path | None, typer.Option(help="If not the one that prepare wrote beside MANIFEST.")
+    ] = None,
+    batch_seconds: Annotated[
+        float | None, typer.Option(help="Audio a batch, padding in it.")
+    ] = None,
+    dropout: Annotated[float | None, typer.Option(help="If not the network's own.")] = None,
     steps: Annotated[int, typer.Option(min=10, help="How many rates are tried.")] = 100,
     lowest: Annotated[float, typer.Option(help="The first rate.")] = 1e-6,
     highest: Annotated[float, typer.Option(help="The last rate, unless the loss breaks.")] = 0.1,
@@ -36,8 +43,9 @@ def find_learning_rate(
         from training.learning_rate import plot_rates, steps_of
         from training.manifest import read_manifest
 
-        settings = {"init_from": str(init_from)} if init_from else {}
-        recipe = make_recipe(preset, None, manifest, settings, augment, None)
+        given = {"init_from": init_from and str(init_from), "batch_seconds": batch_seconds}
+        settings = {key: value for key, value in given.items() if value is not None}
+        recipe = make_recipe(preset, alphabet, manifest, settings, augment, dropout=dropout)
         train_step, batches = steps_of(read_manifest(manifest), recipe)
         with bar("raising the rate") as progress:
             found = find(

@@ -35,6 +35,7 @@ class Strength(StrEnum):
     """How far training changes its clips."""
 
     none = "none"
+    masks = "masks"
     mild = "mild"
     strong = "strong"
 
@@ -46,10 +47,18 @@ class TrackerName(StrEnum):
     wandb = "wandb"
 
 
-class Precision(StrEnum):
+class ExportPrecision(StrEnum):
     """How exported weights are kept."""
 
     float32 = "float32"
+    float16 = "float16"
+
+
+class TrainingPrecision(StrEnum):
+    """What training computes in; weights and the loss are float32."""
+
+    float32 = "float32"
+    bfloat16 = "bfloat16"
     float16 = "float16"
 
 
@@ -167,6 +176,9 @@ def train(
     augment: Annotated[
         Strength, typer.Option(help="How far clips are changed, anew each time.")
     ] = Strength.none,
+    noises: Annotated[
+        Path | None, typer.Option(help="Folder of recordings that --augment adds as noise.")
+    ] = None,
     dropout: Annotated[float | None, typer.Option(help="If not the network's own.")] = None,
     average: Annotated[
         float | None, typer.Option(help="Keep a running mean of the weights, as with 0.999.")
@@ -181,7 +193,7 @@ def train(
         int | None, typer.Option(help="Batches a step, for a small memory.")
     ] = None,
     precision: Annotated[
-        str | None, typer.Option(help="float32, bfloat16 or float16, of activations.")
+        TrainingPrecision | None, typer.Option(help="Of what is computed, not of what is kept.")
     ] = None,
     xla: Annotated[bool | None, typer.Option("--xla", help="Compile the step.")] = None,
     strategy: Annotated[
@@ -190,6 +202,9 @@ def train(
     track: Annotated[
         list[TrackerName] | None,
         typer.Option(help="Follow the run there; may be given twice. TensorBoard always does."),
+    ] = None,
+    cache: Annotated[
+        Path | None, typer.Option(help="Keep features in this folder; not with changes of sound.")
     ] = None,
 ) -> None:
     """Train on MANIFEST; run the same line again to continue after any stop.
@@ -214,16 +229,20 @@ def train(
             "patience": patience,
             "sort_first_epoch": sort_first_epoch,
             "accumulate": accumulate,
-            "precision": precision,
+            "precision": precision.value if precision else None,
             "jit_compile": xla,
             "strategy": strategy.value if strategy else None,
         }
         settings = {key: value for key, value in given.items() if value is not None}
-        recipe = make_recipe(preset, alphabet, manifest, settings, augment, dropout)
+        recipe = make_recipe(
+            preset, alphabet, manifest, settings, augment, dropout=dropout, noises=noises
+        )
         trackers = [make_tracker(name, output) for name in dict.fromkeys(track or ())]
+        utterances = read_manifest(manifest)
+        features = _open_cache(cache, utterances, recipe) if cache else None
         with training_bar() as (on_step, on_epoch), stop_signals() as should_stop:
             best = run_training(
-                read_manifest(manifest),
+                utterances,
                 output,
                 recipe,
                 on_step=on_step,
@@ -231,11 +250,19 @@ def train(
                 on_note=say,
                 should_stop=should_stop,
                 trackers=trackers,
+                cache=features,
             )
         if not is_finished(output, recipe):
             errors.print("stopped and saved; the same command continues")
             raise typer.Exit(INTERRUPTED)
         say(f"{best}: next, `stt export {output}`")
+
+
+def _open_cache(folder: Path, utterances: list[Any], recipe: Any) -> Any:
+    from training.feature_cache import open_cache
+
+    with bar("extracting features") as progress:
+        return open_cache(folder, utterances, recipe, progress)
 
 
 def make_recipe(
@@ -244,7 +271,9 @@ def make_recipe(
     manifest: Path,
     settings: dict[str, Any],
     strength: Strength,
-    dropout: float | None,
+    *,
+    dropout: float | None = None,
+    noises: Path | None = None,
 ) -> Any:
     """Return the `Recipe` of a preset, of the model to start from, and of what was asked for."""
     from config import AudioConfig
@@ -269,7 +298,9 @@ def make_recipe(
         network=network,
         alphabet=Alphabet.read(file) if file else Alphabet(),
         training=replace(chosen.training, **settings),
-        augmentation=STRENGTHS[strength.value],
+        augmentation=replace(
+            STRENGTHS[strength.value], recorded_noise_folder=str(noises) if noises else ""
+        ),
     )
 
 
@@ -284,8 +315,8 @@ def _parse_repeat(values: list[str]) -> tuple[tuple[str, int], ...]:
 def export(
     model: Annotated[Path, typer.Argument(help="Folder that `stt train` wrote.")],
     precision: Annotated[
-        Precision, typer.Option(help="float16 halves the files.")
-    ] = Precision.float32,
+        ExportPrecision, typer.Option(help="float16 halves the files.")
+    ] = ExportPrecision.float32,
     to: Annotated[
         Path | None, typer.Option(help="Write into this folder, with all that a model needs.")
     ] = None,

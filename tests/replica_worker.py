@@ -1,10 +1,12 @@
 """One process of a training run that several share; the tests start it.
 
 `python -m tests.replica_worker '{"manifest": …, "output": …, "losses": …, "training": {…}}'`
+or, without a run, `'{"meets": n}'`: gathers n times from all workers, then waits.
 """
 
 import json
 import sys
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -18,6 +20,20 @@ def small_recipe(**training: Any) -> Any:
     first = plain.network.convolutions[:1]
     network = replace(plain.network, convolutions=first, gru_layers=1, dropout=0.0)
     return replace(plain, network=network)
+
+
+def meet(times: int) -> None:
+    from config import SpeechToTextError
+    from training.distribution import connect
+
+    replicas = connect("multi-worker")
+    try:
+        for _ in range(times):
+            replicas.any(False)
+            print("met", flush=True)
+    except SpeechToTextError as error:
+        sys.exit(f"error: {error}")
+    time.sleep(600)
 
 
 def main(settings: dict[str, Any]) -> None:
@@ -43,4 +59,5 @@ def main(settings: dict[str, Any]) -> None:
 
 
 if __name__ == "__main__":
-    main(json.loads(sys.argv[1]))
+    given = json.loads(sys.argv[1])
+    meet(given["meets"]) if "meets" in given else main(given)

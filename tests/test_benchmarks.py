@@ -1,4 +1,4 @@
-"""What the benchmarks of decoding measure, on clips and sentences made here."""
+"""What the benchmarks of decoding and training measure, on clips and sentences made here."""
 
 from __future__ import annotations
 
@@ -11,13 +11,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import decoding, language_models
+from benchmarks import decoding, language_models, training
 from config import DecodingConfig
 from predictor import Predictor
 from serving.local import LocalBackend
 from speech.alphabet import Alphabet
 from tests.clips import write_ljspeech
+from tests.runs import recipe
+from training.augmentation import STRENGTHS
 from training.manifest import Split, Utterance, write_manifest
+from training.recipe import Recipe
 
 ALPHABET = Alphabet()
 SENTENCES = ["the cat sat", "the cat ran", "a cat sat", "the man sat", "a man ran"]
@@ -130,3 +133,32 @@ def test_weights_are_chosen_on_the_validation_split_only(
     row = language_models.evaluate(searches["characters 6-gram"], heard, clips)
     assert (row["validation_wer"], row["test_wer"]) == (0.0, pytest.approx(1 / 3))
     assert row["ms_per_10_s"] > 0
+
+
+def test_training_is_measured_part_by_part_and_as_a_whole(
+    corpus: list[Utterance], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def tiny(preset: str, alphabet: Alphabet, precision: str) -> Recipe:
+        made = recipe(epochs=training.ROUNDS, precision=precision)
+        return replace(made, alphabet=alphabet, augmentation=STRENGTHS["mild"])
+
+    utterances = [replace(u, id=f"{u.id}/{u.split}") for u in corpus]
+    write_manifest(tmp_path / "manifest.jsonl", utterances)
+    monkeypatch.setattr(training, "make_recipe", tiny)
+    monkeypatch.setattr(training, "ROUNDS", 2)
+    monkeypatch.setattr(training, "BATCHES", {"small": 3})
+    monkeypatch.setattr(training, "RESULTS", tmp_path / "results.json")
+    training.main(tmp_path)
+    row = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["presets"][0]
+    assert row.pop("preset") == "small"
+    assert min(row.values()) > 0
+    assert row["first_epoch_s"] > row["later_epoch_s"], "it builds and traces"
+    assert row["input_over_step"] == row["input_mild"] / row["step_float32"]
+    assert row["full_first_over_later"] > 1
+
+
+def test_clips_are_drawn_until_they_are_long_enough(corpus: list[Utterance]) -> None:
+    settings = recipe()
+    few = training.draw_clips(corpus, 2.0, settings)
+    assert training.seconds_of(few[:-1], settings) < 2.0 <= training.seconds_of(few, settings)
+    assert len(training.draw_clips(corpus, float("inf"), settings)) == 8, "the training split"

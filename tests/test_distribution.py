@@ -42,6 +42,25 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
+def start_process(given: dict[str, object], environment: dict[str, str]) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "tests.replica_worker", json.dumps(given)],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **environment},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def environments_of_two_workers() -> list[dict[str, str]]:
+    hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
+    tasks = [{"type": "worker", "index": index} for index in range(2)]
+    return [
+        {"TF_CONFIG": json.dumps({"cluster": {"worker": hosts}, "task": task})} for task in tasks
+    ]
+
+
 class Processes:
     """Starts processes that share a run, and gives back what each saw as the loss of its steps."""
 
@@ -59,14 +78,7 @@ class Processes:
             "stop_after": NEVER,
             **settings,
         }
-        return subprocess.Popen(
-            [sys.executable, "-m", "tests.replica_worker", json.dumps(given)],
-            cwd=ROOT,
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": "", **environment},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-        )
+        return start_process(given, environment)
 
     def mirrored(self, output: Path, **settings: object) -> list[list[float]]:
         return self.finish([self.start(output, {}, 0, **settings)])
@@ -74,11 +86,8 @@ class Processes:
     def two_workers(
         self, output: Path, *, stop_second_after: int = NEVER, **settings: object
     ) -> list[list[float]]:
-        hosts = [f"127.0.0.1:{port}" for port in free_ports(2)]
         processes = []
-        for index in range(2):
-            task = {"cluster": {"worker": hosts}, "task": {"type": "worker", "index": index}}
-            environment = {"TF_CONFIG": json.dumps(task)}
+        for index, environment in enumerate(environments_of_two_workers()):
             stop = stop_second_after if index else NEVER
             processes.append(self.start(output, environment, index, **settings, stop_after=stop))
         return self.finish(processes)
@@ -122,9 +131,13 @@ OPTIONS = {"epochs": 2, "gradient_clip_norm": 0.5, "average_decay": 0.9}
 
 @pytest.fixture
 def alone(
-    corpus: list[Utterance], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    corpus: list[Utterance],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    request: pytest.FixtureRequest,
 ) -> tuple[list[float], dict[str, np.ndarray]]:
-    losses = train_alone(corpus, tmp_path / "one", monkeypatch, **OPTIONS)
+    more = getattr(request, "param", {})
+    losses = train_alone(corpus, tmp_path / "one", monkeypatch, **OPTIONS, **more)
     assert len(losses) > 4
     return losses, variables(tmp_path / "one")
 
@@ -137,12 +150,17 @@ def check_equal(folder: Path, wanted: dict[str, np.ndarray]) -> None:
     assert (folder / "log.csv").read_text().count("\n") == 1 + OPTIONS["epochs"]
 
 
+ACCUMULATED = {"accumulate": 2}
+
+
+@pytest.mark.parametrize("alone", [ACCUMULATED], indirect=True, ids=["accumulate"])
 def test_two_devices_of_a_host_do_what_one_does_with_both_batches(
     alone: tuple[list[float], dict[str, np.ndarray]], processes: Processes, tmp_path: Path
 ) -> None:
-    """Clips, so batches, differ in length and number; gradients are clipped."""
+    """Batches differ in length and number; gradients are averaged over two steps, and clipped."""
     losses, wanted = alone
-    (seen,) = processes.mirrored(tmp_path / "two", training={**OPTIONS, "strategy": "mirrored"})
+    training = {**OPTIONS, **ACCUMULATED, "strategy": "mirrored"}
+    (seen,) = processes.mirrored(tmp_path / "two", training=training)
     np.testing.assert_allclose(seen, losses, rtol=1e-4)
     check_equal(tmp_path / "two", wanted)
 
@@ -161,6 +179,29 @@ def test_two_processes_stopped_and_continued_do_what_one_does_with_both_batches(
     for first, second in zip(before, after, strict=True):
         np.testing.assert_allclose(first + second, losses, rtol=1e-4)
     check_equal(tmp_path / "two", wanted)
+
+
+@pytest.mark.parametrize("killed", [1, 0])
+def test_a_worker_that_dies_ends_the_other_with_one_line(killed: int) -> None:
+    """The other waits for it at the time, outside of a step."""
+    environments = environments_of_two_workers()
+    workers = [
+        start_process({"meets": 1 if index == killed else 2}, environments[index])
+        for index in range(2)
+    ]
+    try:
+        for worker in workers:
+            assert worker.stdout
+            assert any(line == "met\n" for line in worker.stdout)
+        workers[killed].kill()
+        printed, _ = workers[1 - killed].communicate(timeout=LONGEST_S)
+    finally:
+        for worker in workers:
+            worker.kill()
+            worker.communicate()
+    assert "error: another worker has stopped; needed: the same command" in printed, printed
+    assert "Traceback" not in printed
+    assert workers[1 - killed].returncode == 1
 
 
 def test_a_worker_reads_only_its_own_batches() -> None:

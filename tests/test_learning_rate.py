@@ -6,10 +6,12 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from typer.testing import CliRunner
 
+import cli
 from tests.runs import recipe
 from training.learning_rate import find_learning_rate, plot_rates, steps_of
-from training.manifest import Utterance
+from training.manifest import Utterance, write_manifest
 
 
 def test_the_suggestion_is_a_tenth_of_where_the_loss_is_lowest() -> None:
@@ -38,6 +40,23 @@ def test_a_loss_that_breaks_ends_the_search() -> None:
         find_learning_rate(lambda *_: math.inf, count())
     with pytest.raises(ValueError, match="needed: two, rising"):
         find_learning_rate(step, count(), steps=1)
+
+
+def test_a_broken_network_is_no_loss_of_nothing(corpus: list[Utterance]) -> None:
+    train_step, batches = steps_of(corpus, recipe())
+    assert math.isfinite(train_step(next(batches), 1e-6))
+    train_step(next(batches), 1e30)
+    assert math.isnan(train_step(next(batches), 1e-6))
+
+
+def test_the_command_suggests_and_plots(corpus: list[Utterance], tmp_path: Path) -> None:
+    write_manifest(tmp_path / "data" / "manifest.jsonl", corpus)
+    words = [str(tmp_path / "data"), "--output", str(tmp_path), "--steps", "10"]
+    words += ["--init-from", "Models/english-small", "--batch-seconds", "2"]
+    result = CliRunner().invoke(cli.app, ["find-learning-rate", *words])
+    assert result.exit_code == 0, result.output
+    assert "suggested: --learning-rate" in result.stdout
+    assert (tmp_path / "learning_rate.png").is_file()
 
 
 def test_a_network_is_tried_and_plotted(corpus: list[Utterance], tmp_path: Path) -> None:

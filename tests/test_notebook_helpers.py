@@ -10,11 +10,12 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from config import ServerConfig
+from config import ModelError, ServerConfig
 from tests.runs import recipe, stop_after
 from training import notebook, notebook_views
 from training.checkpoint import read_state
 from training.manifest import Split, Utterance
+from training.notebook import TrainingStoppedError
 from training.notebook_views import Heard, Line, pair_with_audio, players_html
 from training.run import CHECKPOINT
 
@@ -74,12 +75,14 @@ def test_training_shows_where_it_is_stops_and_goes_on(
     monkeypatch.setattr(Line, "finish", lambda line: lines.append(line.text))
     folder, own = choose(tmp_path), recipe(epochs=2)
     assert "a new run" in capsys.readouterr().out
-    assert notebook.train(corpus, folder, own, should_stop=stop_after(2)) is False
-    assert "stopped and saved: run this cell again" in capsys.readouterr().out
+    with pytest.raises(TrainingStoppedError, match="saved: run this cell again") as stopped:
+        notebook.train(corpus, folder, own, should_stop=stop_after(2))
+    assert stopped.value._render_traceback_() == [f"STOPPED\n\n{stopped.value}"]
+    assert "all epochs are done" not in capsys.readouterr().out
     assert lines[-1].startswith("epoch 1 of 2, step 2 of ")
     assert choose(tmp_path) == folder
     assert "goes on in epoch 1 after 2 of its steps" in capsys.readouterr().out
-    assert notebook.train(corpus, folder, own) is True
+    notebook.train(corpus, folder, own)
     said = capsys.readouterr().out
     assert "epoch 2: loss " in said
     assert "   ref one\n   hyp " in said
@@ -91,6 +94,17 @@ def test_training_shows_where_it_is_stops_and_goes_on(
     assert aside.name.startswith("mine-until-")
     assert (aside / CHECKPOINT).read_bytes() == kept
     assert str(aside) in capsys.readouterr().out
+
+
+def test_a_broken_checkpoint_is_moved_aside_like_any_other(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "runs" / "mine" / CHECKPOINT
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.write_bytes(b"cut off")
+    with pytest.raises(ModelError, match="cannot resume"):
+        choose(tmp_path)
+    assert choose(tmp_path, load_checkpoint=False) == checkpoint.parent
+    (aside,) = checkpoint.parents[1].iterdir()
+    assert (aside / CHECKPOINT).read_bytes() == b"cut off"
 
 
 def test_five_minutes_have_a_folder_and_a_recipe_of_their_own(tmp_path: Path) -> None:

@@ -56,6 +56,12 @@ def test_the_mean_of_weights_is_lent_and_given_back(model: CTCModel) -> None:
     np.testing.assert_array_equal(weights[0].numpy(), latest)
 
 
+def test_the_mean_keeps_its_share_of_each_step_also_when_batches_are_accumulated() -> None:
+    """Keras moves the mean with every batch."""
+    optimizer = make_optimizer(settings(average_decay=0.9, accumulate=2), 100)
+    assert optimizer.ema_momentum**2 == pytest.approx(0.9)
+
+
 def test_the_weights_come_back_after_an_error(model: CTCModel) -> None:
     weights = model.network.trainable_variables
     model.optimizer.apply([keras.ops.ones(w.shape) for w in weights])

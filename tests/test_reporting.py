@@ -8,7 +8,7 @@ import soundfile
 import tensorflow as tf
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
-from config import AudioConfig
+from config import AudioConfig, FeatureConfig
 from speech.audio import decode_native
 from tests.models import LOG_MEL_FEATURES
 from training.manifest import Split, Utterance
@@ -49,3 +49,17 @@ def test_tensorboard_has_scalars_texts_and_each_clip_once(
     assert (step, int(width), int(height)) == (1, frames, LOG_MEL_FEATURES.num_bins)
     pixels = tf.io.decode_png(png).numpy()
     assert pixels.std() > 10, "not one grey"
+
+
+def test_an_epoch_done_again_takes_the_place_of_the_former(tmp_path: Path) -> None:
+    """As after a kill between the log and the checkpoint; half a line goes too."""
+    log = RunLog(tmp_path, [], audio=AudioConfig(), features=FeatureConfig())
+    for epoch, wer in ((1, 0.9), (2, 0.8), (2, 0.7)):
+        log.write_epoch(epoch, 1.0, 1e-3, Validation(wer=wer, cer=0.5, samples=[], warning=""))
+    with (tmp_path / "log.csv").open("a", encoding="utf-8") as file:
+        file.write("3")
+    log.write_epoch(3, 1.0, 1e-3, Validation(wer=0.6, cer=0.5, samples=[], warning=""))
+    rows = (tmp_path / "log.csv").read_text(encoding="utf-8").splitlines()
+    assert rows[0].split(",")[0] == "epoch"
+    assert [row.split(",")[0] for row in rows[1:]] == ["1", "2", "3"]
+    assert [row.split(",")[3] for row in rows[1:]] == ["0.9", "0.7", "0.6"]

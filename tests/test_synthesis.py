@@ -227,6 +227,30 @@ def test_a_run_goes_on_where_it_stopped(fake_speech: list, tmp_path: Path) -> No
     assert (tmp_path / "wavs/c3.wav").read_bytes() == kept
 
 
+def test_a_clip_is_made_anew_if_its_text_has_changed(
+    fake_speech: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    texts = {"a": "one", "b": "two", "c": "three"}
+    with monkeypatch.context() as patched:
+        patched.setattr(module, "_write_lists", lambda *_: None)  # as if it were interrupted
+        synthesise(texts, tmp_path, CONFIG)
+    synthesise({"b": "two"}, tmp_path, CONFIG)
+    fake_speech.clear()
+    synthesise(texts | {"b": "corrected"}, tmp_path, CONFIG)
+    assert [name for name, _ in fake_speech] == [draw_voice("b", VOICES, CONFIG)[0].name]
+    assert "b|corrected|corrected\n" in (tmp_path / "metadata.csv").read_text(encoding="utf-8")
+    (tmp_path / "texts.json").write_text("{", encoding="utf-8")
+    with pytest.raises(CorpusError, match=r"texts\.json is broken"):
+        synthesise(texts, tmp_path, CONFIG)
+
+
+def test_a_bar_in_a_text_is_no_column(fake_speech: list, tmp_path: Path) -> None:
+    texts = draw_texts([{"a": "A | TEXT|end", "b": "|"}], CONFIG)
+    assert texts == {"a": "A TEXT end"}
+    synthesise(texts, tmp_path, CONFIG)
+    assert read_texts(tmp_path / "metadata.csv") == texts
+
+
 def test_other_settings_or_voices_need_another_folder(
     fake_speech: list, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -1,5 +1,6 @@
 """A run is followed whatever happens to a tracker; what is missing is named."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -87,6 +88,42 @@ def test_how_a_run_ended_is_told_and_a_new_one_is_another(following: Following) 
     with following.by(tracker):
         pass
     assert tracker.calls[0] == ("start", None)
+
+
+def test_samples_that_were_missed_are_sent_by_the_next_process(following: Following) -> None:
+    broken, sound = FakeTracker(), FakeTracker()
+    broken.failing = {"samples"}
+    with following.by(broken) as follow:
+        following.write_epoch()
+        follow()
+    assert [call[0] for call in broken.calls] == ["start", "metrics", "model", "finish"]
+    for _ in range(2):  # the second time nothing is owed
+        with following.by(sound):
+            pass
+    assert [call for call in sound.calls if call[0] != "model"] == [
+        ("start", "id-1"),
+        ("samples", [1]),
+        ("finish", Status.finished),
+        ("start", "id-1"),
+        ("finish", Status.finished),
+    ]
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b'{"fake": {"ru', b"[1]", b'{"fake": 3}', b'{"fake": {"epoch": "2"}}', b"\xff"]
+)
+def test_a_broken_state_is_told_once_and_replaced(following: Following, content: bytes) -> None:
+    (following.folder / STATE).write_bytes(content)
+    following.write_epoch()
+    one, other = FakeTracker(), FakeTracker()
+    other.name = "other"
+    with following.by(one, other):
+        pass
+    (note,) = following.notes
+    assert f"{STATE} is broken" in note
+    assert [call[0] for call in one.calls] == ["start", "metrics", "samples", "model", "finish"]
+    entry = {"run": "id-1", "epoch": 1, "samples": 1}
+    assert json.loads((following.folder / STATE).read_text()) == {"fake": entry, "other": entry}
 
 
 def test_a_missing_package_is_named_with_its_extra(

@@ -88,7 +88,7 @@ def test_mlflow_has_the_run_and_goes_on_with_it(
     check_parameters(run, output)
     check_artefacts(client, run, corpus, tmp_path, output)
     state = json.loads((output / STATE).read_text())
-    assert state == {"mlflow": {"run": run.info.run_id, "epoch": 3}}
+    assert state == {"mlflow": {"run": run.info.run_id, "epoch": 3, "samples": 3}}
     assert hosts_asked == [], "nothing is asked of a network"
     check_new_run_where_it_is_gone(client, run, output)
 

@@ -24,7 +24,7 @@ from speech.pipeline import read_pipeline
 from tests.models import TINY_NETWORK
 from tests.runs import recipe, stop_after
 from training.augmentation import STRENGTHS
-from training.checkpoint import Checkpoint, load_checkpoint
+from training.checkpoint import Checkpoint, load_checkpoint, read_state
 from training.ctc_model import CTCModel
 from training.evaluate import evaluate
 from training.export import export, load_network
@@ -136,13 +136,16 @@ def test_what_is_left_out_is_told(corpus: list[Utterance], tmp_path: Path) -> No
         train(corpus, tmp_path / "other", recipe(repeat=(("typo", 2),)))
 
 
+@pytest.mark.parametrize("content", [b"half a checkpoint", b"", b"PK\x03\x04half"])
 def test_a_broken_checkpoint_is_refused_not_overwritten(
-    corpus: list[Utterance], tmp_path: Path
+    corpus: list[Utterance], tmp_path: Path, content: bytes
 ) -> None:
-    (tmp_path / CHECKPOINT).write_bytes(b"half a checkpoint")
+    (tmp_path / CHECKPOINT).write_bytes(content)
+    with pytest.raises(ModelError, match="cannot resume from"):
+        read_state(tmp_path / CHECKPOINT)
     with pytest.raises(ModelError, match="cannot resume from"):
         train(corpus, tmp_path, recipe())
-    assert (tmp_path / CHECKPOINT).read_bytes() == b"half a checkpoint"
+    assert (tmp_path / CHECKPOINT).read_bytes() == content
 
 
 def test_no_checkpoint_is_a_new_run(tmp_path: Path) -> None:

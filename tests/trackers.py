@@ -9,16 +9,17 @@ from training.tracking import Sample, Status, Tracker, Value, tracking
 
 
 class FakeTracker:
-    """Remembers what it was told; fails while `is_down`."""
+    """Remembers what it was told; fails while `is_down`, or in the methods of `failing` alone."""
 
     name = "fake"
 
     def __init__(self) -> None:
         self.calls: list[tuple[object, ...]] = []
         self.is_down = False
+        self.failing: set[str] = set()
 
     def _note(self, *call: object) -> None:
-        if self.is_down:
+        if self.is_down or call[0] in self.failing:
             raise ConnectionError("no route\nto host")
         self.calls.append(call)
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
-from math import ceil
 from typing import Any
 
 SPEED_STEPS = 200  # a factor is a whole multiple of 1 / SPEED_STEPS
@@ -92,14 +91,6 @@ class AugmentationConfig:
             f"high_pass_range_hz {self.high_pass_range_hz} meets low_pass_range_hz",
         )
 
-    @property
-    def fastest(self) -> float:
-        """How many times shorter a clip can become."""
-        speed = ceil(self.speed_range[1] * SPEED_STEPS) / SPEED_STEPS
-        speed = speed if self.speed_probability else 1.0
-        tempo = self.tempo_range[1] if self.tempo_probability else 1.0
-        return max(1.0, speed) * max(1.0, tempo)
-
 
 _NEVER: dict[str, Any] = {
     field.name: 0.0 for field in fields(AugmentationConfig) if field.name.endswith("_probability")
@@ -107,6 +98,9 @@ _NEVER: dict[str, Any] = {
 
 STRENGTHS = {
     "none": AugmentationConfig(**_NEVER),
+    "masks": AugmentationConfig(
+        **{**_NEVER, "frequency_mask_probability": 0.9, "time_mask_probability": 0.9}
+    ),
     "mild": AugmentationConfig(),
     "strong": AugmentationConfig(
         speed_probability=0.8,

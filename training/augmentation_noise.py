@@ -88,7 +88,8 @@ def add_coloured_noise(
     shape = np.log(np.maximum(np.arange(bins), 1)).astype(np.float32)
     audible = (np.arange(bins) * sample_rate_hz / _PERIOD >= _LOWEST_HZ).astype(np.float32)
     amplitude = tf.exp(-0.5 * exponent * shape) * audible
-    parts = uniform(fork(seed, 1), [batch, 2, bins], -1.0, 1.0) * amplitude[:, tf.newaxis]
+    parts = tf.random.stateless_normal([batch, 2, bins], fork(seed, 1), alg="philox")
+    parts *= amplitude[:, tf.newaxis]
     noise = tf.signal.irfft(tf.complex(parts[:, 0], parts[:, 1]), [_PERIOD])
     width = tf.shape(waveform)[1]
     noise = tf.tile(noise, [1, -(-width // _PERIOD)])[:, :width]

@@ -15,7 +15,15 @@ import numpy as np
 from config import ModelError
 from speech.audio import write_atomically
 
-MAY_DIFFER = {"epochs", "checkpoint_minutes", "sample_transcripts", "patience", "strategy"}
+MAY_DIFFER = {
+    "epochs",
+    "init_from",  # what it began with is in the checkpoint
+    "checkpoint_minutes",
+    "sample_transcripts",
+    "patience",
+    "strategy",
+}
+_BROKEN = (OSError, EOFError, ValueError, KeyError, TypeError, zipfile.BadZipFile)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +86,7 @@ def load_checkpoint(path: Path, model: Any, recipe: Any, data: str) -> Checkpoin
     if not path.exists():
         return None
     try:
-        with np.load(path) as file:
+        with path.open("rb") as raw, np.load(raw) as file:
             about = json.loads(str(file["about"]))
             _check_same(about["recipe"], json.loads(json.dumps(dataclasses.asdict(recipe))), path)
             if about["data"] != data:
@@ -89,19 +97,30 @@ def load_checkpoint(path: Path, model: Any, recipe: Any, data: str) -> Checkpoin
             for i, variable in enumerate(_variables(model)):
                 variable.assign(file[f"{i:05d}"])
             return Checkpoint(**about["state"])
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile) as error:
-        raise ModelError(
-            f"cannot resume from {path}, broken or of another version ({error!r}); "
-            "needed: another folder"
-        ) from error
+    except _BROKEN as error:
+        raise _unusable(path, error) from error
 
 
 def read_state(path: Path) -> Checkpoint | None:
-    """Return where the run of a checkpoint stands; None if there is no file."""
+    """Return where the run of a checkpoint stands; None if there is no file.
+
+    Raises:
+        ModelError: the file is broken.
+    """
     if not path.exists():
         return None
-    with np.load(path) as file:
-        return Checkpoint(**json.loads(str(file["about"]))["state"])
+    try:
+        with path.open("rb") as raw, np.load(raw) as file:
+            return Checkpoint(**json.loads(str(file["about"]))["state"])
+    except _BROKEN as error:
+        raise _unusable(path, error) from error
+
+
+def _unusable(path: Path, error: Exception) -> ModelError:
+    return ModelError(
+        f"cannot resume from {path}, broken or of another version ({error!r}); "
+        "needed: another folder"
+    )
 
 
 def _variables(model: Any) -> list[Any]:

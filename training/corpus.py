@@ -6,7 +6,7 @@ import hashlib
 import re
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -70,6 +70,11 @@ class Checked:
         """The kind of problem, without what differs from clip to clip."""
         return re.split(r"; needed|: ", self.problem)[0]
 
+    def to_utterance(self, split: Split) -> Utterance:
+        """Return the clip as a manifest's entry on the side `split`."""
+        values = {key: value for key, value in vars(self).items() if key != "problem"}
+        return Utterance(**values, split=split)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Prepared:
@@ -96,59 +101,64 @@ def prepare(
         CorpusError: a corpus cannot be read, two have the same name, no clip is usable, or
             `output` cannot be written.
     """
-    clips = _import(corpora)
+    clips = import_clips(corpora)
     fixed_ids = _fixed_ids(corpora, clips)
     try:
-        checked = _check_all(clips, output, config, progress)
-        usable = [entry for entry in checked if not entry.problem]
-        if not usable:
-            reasons = Counter(entry.reason for entry in checked).most_common(3)
-            found = "; ".join(f"{reason}: {count}" for reason, count in reasons)
-            raise CorpusError(f"no usable clip among {len(checked)}; needed: one. {found}")
+        checked = check_clips(clips, output, config, progress)
+        usable = usable_of(checked)
         # Rejected clips too: a text held out stays held out where its own clip has no audio.
         sides = _assign_splits(checked, fixed_ids, config)
-        utterances = [_utterance(entry, sides[entry.text]) for entry in usable]
+        utterances = [entry.to_utterance(sides[entry.text]) for entry in usable]
         write_manifest(output / "manifest.jsonl", utterances)
     except OSError as error:
         raise CorpusError(f"cannot read or write below {output}: {error}") from error
     return Prepared(utterances=utterances, rejected=[e for e in checked if e.problem])
 
 
-def _utterance(entry: Checked, split: Split) -> Utterance:
-    return Utterance(
-        id=entry.id,
-        corpus=entry.corpus,
-        speaker=entry.speaker,
-        audio=entry.audio,
-        text=entry.text,
-        num_samples=entry.num_samples,
-        split=split,
-    )
+def usable_of(checked: Sequence[Checked]) -> list[Checked]:
+    """Return the clips without a problem; `CorpusError` if there is none."""
+    usable = [entry for entry in checked if not entry.problem]
+    if not usable:
+        reasons = Counter(entry.reason for entry in checked).most_common(3)
+        found = "; ".join(f"{reason}: {count}" for reason, count in reasons)
+        raise CorpusError(f"no usable clip among {len(checked)}; needed: one. {found}")
+    return usable
 
 
-def _corpus_name(corpus: Path) -> str:
+def corpus_name(corpus: Path) -> str:
+    """Return what the clips of `corpus` are named after: its folder, or its table."""
     return corpus.resolve().stem if corpus.is_file() else corpus.resolve().name
 
 
-def _import(corpora: list[Path]) -> list[tuple[str, Clip]]:
-    names = Counter(_corpus_name(corpus) for corpus in corpora)
+def import_clips(corpora: list[Path]) -> list[tuple[str, Clip]]:
+    """Return the names of corpora and their clips; `CorpusError` if a name or an id is not one."""
+    names = Counter(corpus_name(corpus) for corpus in corpora)
     if twins := [name for name, count in names.items() if count > 1]:
         raise CorpusError(f"several corpora are named {twins}; needed: a name of its own for each")
-    clips = [(_corpus_name(c), clip) for c in corpora for clip in importer_for(c)(c)]
+    clips = [(corpus_name(c), clip) for c in corpora for clip in importer_for(c)(c)]
     ids = Counter((name, clip.name) for name, clip in clips)
     if twins_of_ids := [f"{n}/{i}" for (n, i), count in ids.items() if count > 1]:
         raise CorpusError(f"ids occur twice: {twins_of_ids[:5]}; needed: each once")
     return clips
 
 
-def _check_all(
-    clips: list[tuple[str, Clip]], output: Path, config: PrepareConfig, progress: Progress | None
+def check_clips(
+    clips: list[tuple[str, Clip]],
+    output: Path,
+    config: PrepareConfig,
+    progress: Progress | None = None,
+    *,
+    must_fit: bool = True,
 ) -> list[Checked]:
-    """Check clips; those whose text is of no use are not decoded."""
+    """Check clips; those whose text is of no use are not decoded.
+
+    With `must_fit`, a text too long for CTC to learn in the audio's time is a problem.
+    """
     entries = [_check_text(corpus, clip, config) for corpus, clip in clips]
     wanted = [item for item, entry in zip(clips, entries, strict=True) if not entry.problem]
     audio = _check_audio(wanted, output, config, progress)
-    return [e if e.problem else _join(e, audio[e.id], config) for e in entries]
+    joined = [e if e.problem else _join(e, audio[e.id]) for e in entries]
+    return [_check_fit(e, config) for e in joined] if must_fit else joined
 
 
 def _check_text(corpus: str, clip: Clip, config: PrepareConfig) -> Checked:
@@ -171,12 +181,16 @@ def _check_text(corpus: str, clip: Clip, config: PrepareConfig) -> Checked:
     )
 
 
-def _join(entry: Checked, audio: CheckedAudio, config: PrepareConfig) -> Checked:
-    problem = audio.problem or find_problem(
-        config.alphabet.encode(entry.text), audio.num_samples, config.features, config.network
-    )
-    found = {"audio": audio.audio, "num_samples": audio.num_samples, "problem": problem}
-    return Checked(**{**vars(entry), **found})
+def _join(entry: Checked, audio: CheckedAudio) -> Checked:
+    return replace(entry, audio=audio.audio, num_samples=audio.num_samples, problem=audio.problem)
+
+
+def _check_fit(entry: Checked, config: PrepareConfig) -> Checked:
+    labels = config.alphabet.encode(entry.text) if not entry.problem else []
+    if not labels:
+        return entry
+    found = find_problem(labels, entry.num_samples, config.features, config.network)
+    return replace(entry, problem=found)
 
 
 def _check_audio(
@@ -240,7 +254,7 @@ def _fixed_ids(corpora: list[Path], clips: list[tuple[str, Clip]]) -> dict[str, 
     for corpus in corpora:
         path = (corpus.parent if corpus.is_file() else corpus) / "splits.csv"
         splits = {
-            f"{_corpus_name(corpus)}/{name}": _parse_split(split, path)
+            f"{corpus_name(corpus)}/{name}": _parse_split(split, path)
             for name, split in read_columns(path, "id", "split").items()
         }
         fixed.update(splits)

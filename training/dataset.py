@@ -2,20 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from config import AudioConfig, FeatureConfig
+from config import AudioConfig, CorpusError, FeatureConfig
 from speech.alphabet import Alphabet
 from speech.features import extract_features
 from speech.wav_graph import decode_wav_batch
 from training.augmentation import AugmentationConfig, augment_features, augment_waveforms
 from training.augmentation_random import change_some
 from training.manifest import Utterance
+
+if TYPE_CHECKING:
+    from training.feature_cache import FeatureCache
 
 _LENGTH_JITTER = 0.1
 
@@ -90,6 +95,7 @@ def make_dataset(
     features: FeatureConfig,
     alphabet: Alphabet,
     augmentation: Augmentation | None = None,
+    cache: FeatureCache | None = None,
     workers: int = 2,
 ) -> tf.data.Dataset:
     """Return the batches of `plan` in its order.
@@ -97,7 +103,11 @@ def make_dataset(
     Each element is `({"features", "num_frames"}, {"labels", "label_lengths", "index"})`: float32
     `[batch, frames, bins]` zero-padded, int32 `[batch]`, int32 `[batch, labels]` padded with the
     blank, int32 `[batch]`, and int64 `[batch]` positions in `utterances`.
+
+    Args:
+        cache: take features from it, and do not read the audio; then only features are augmented.
     """
+    rows = tf.constant(cache.rows_of(utterances)) if cache else None
     paths = tf.constant([utterance.audio for utterance in utterances])
     labels = tf.ragged.constant(
         [alphabet.encode(utterance.text) for utterance in utterances], tf.int32, ragged_rank=1
@@ -107,19 +117,12 @@ def make_dataset(
     def load(
         batch: tf.RaggedTensor, seed: tf.Tensor
     ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        files = tf.map_fn(tf.io.read_file, tf.gather(paths, batch))
-        waveform, num_samples, error = decode_wav_batch(files, audio)
-        with tf.control_dependencies(
-            [tf.debugging.assert_equal(error, "", tf.strings.reduce_join(error, separator=" "))]
-        ):
-            waveform = tf.identity(waveform)
-        rate = audio.sample_rate_hz
-        if augmentation:
-            least = tf.gather(augmentation.least_samples, batch)
-            waveform, num_samples = _augment(
-                waveform, num_samples, least, seed, augmentation.config, rate
+        if cache:
+            x, num_frames = cache.inputs(tf.gather(rows, batch))
+        else:
+            x, num_frames = _features_of(
+                tf.gather(paths, batch), batch, seed, audio, features, augmentation
             )
-        x, num_frames = extract_features(waveform, num_samples, features, sample_rate_hz=rate)
         if augmentation:
             x = augment_features(x, num_frames, seed, augmentation.config)
         chosen = tf.gather(labels, batch)
@@ -133,6 +136,30 @@ def make_dataset(
     seeds = augmentation.seeds if augmentation else np.zeros((len(plan), 2), np.int64)
     indices = tf.data.Dataset.from_tensor_slices((tf.ragged.constant(plan, tf.int64), seeds))
     return indices.map(load, num_parallel_calls=workers, deterministic=True).prefetch(4)
+
+
+def _features_of(
+    paths: tf.Tensor,
+    batch: tf.Tensor,
+    seed: tf.Tensor,
+    audio: AudioConfig,
+    config: FeatureConfig,
+    augmentation: Augmentation | None,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decode the files of a batch, change their sound, and return features and lengths."""
+    files = tf.map_fn(tf.io.read_file, paths)
+    waveform, num_samples, error = decode_wav_batch(files, audio)
+    with tf.control_dependencies(
+        [tf.debugging.assert_equal(error, "", tf.strings.reduce_join(error, separator=" "))]
+    ):
+        waveform = tf.identity(waveform)
+    rate = audio.sample_rate_hz
+    if augmentation:
+        least = tf.gather(augmentation.least_samples, batch)
+        waveform, num_samples = _augment(
+            waveform, num_samples, least, seed, augmentation.config, rate
+        )
+    return extract_features(waveform, num_samples, config, sample_rate_hz=rate)
 
 
 def _augment(
@@ -152,3 +179,21 @@ def _augment(
         waveform, num_samples, seed, config, sample_rate_hz=sample_rate_hz
     )
     return change_some(lengths < least_samples, unchanged, changed, lengths)
+
+
+@contextmanager
+def data_errors() -> Iterator[None]:
+    """Turn what TensorFlow raises for a clip into a `CorpusError`; let all else pass."""
+    signs = ("assertion failed", "No such file", "Permission denied")
+    try:
+        yield
+    except (
+        tf.errors.NotFoundError,
+        tf.errors.InvalidArgumentError,
+        tf.errors.PermissionDeniedError,
+    ) as error:
+        lines = [line.strip() for line in str(error.message).splitlines()]
+        reason = next((line for line in lines if any(sign in line for sign in signs)), None)
+        if reason is None:
+            raise
+        raise CorpusError(f"{reason}; if a clip was moved or changed, prepare it again") from error

@@ -8,8 +8,8 @@ the sums are taken once, of everything that a step needs from all replicas.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import replace
 from typing import Any
 
@@ -57,7 +57,11 @@ class Replicas:
         return self.strategy.scope() if self.strategy else nullcontext()
 
     def gather(self, values: Sequence[float]) -> NDArray[np.float64]:
-        """Return float64 `[workers, values]`: what each worker gave; all must call it."""
+        """Return float64 `[workers, values]`: what each worker gave; all must call it.
+
+        Raises:
+            SpeechToTextError: another worker has stopped.
+        """
         table = np.zeros((self.num_workers, len(values)))
         table[self.worker] = values
         if self.num_workers == 1 or not self.strategy:
@@ -67,7 +71,8 @@ class Replicas:
                 table if context.replica_id_in_sync_group % self._per_worker == 0 else 0 * table
             )
         )
-        return np.asarray(self._sum(shares))
+        with _needs_all_workers():
+            return np.asarray(self._sum(shares))
 
     def any(self, flag: bool) -> bool:
         """Return whether any worker says so; all must call it."""
@@ -90,6 +95,21 @@ class Replicas:
     @property
     def _per_worker(self) -> int:
         return self.count // self.num_workers
+
+
+@contextmanager
+def _needs_all_workers() -> Iterator[None]:
+    """Raise `SpeechToTextError` if another worker has stopped, which TensorFlow tells in two ways.
+
+    What TensorFlow computes has to be read inside it.
+    """
+    try:
+        yield
+    except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
+        raise SpeechToTextError(
+            "another worker has stopped; needed: the same command in all of them, "
+            f"which continues ({str(error.message).strip().partition(chr(10))[0]})"
+        ) from error
 
 
 def connect(strategy: str) -> Replicas:
@@ -258,13 +278,8 @@ class ReplicaTrainer:
                 break
 
     def _take_step(self, iterator: Any) -> NDArray[np.float64]:
-        try:
+        with _needs_all_workers():
             return np.asarray(self.strategy.experimental_local_results(self.step(iterator))[0])
-        except (tf.errors.UnavailableError, tf.errors.AbortedError) as error:
-            raise SpeechToTextError(
-                "another worker has stopped; needed: the same command in all of them, "
-                f"which continues ({str(error.message).strip().splitlines()[0]})"
-            ) from error
 
     def _on_all(self, iterator: Any) -> Any:
         return self.strategy.run(self._on_replica, next(iterator))

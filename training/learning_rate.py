@@ -116,7 +116,8 @@ def steps_of(
 
     def train_step(batch: Any, rate: float) -> float:
         optimizer.learning_rate.assign(rate)
-        return float(model.train_on_batch(*batch, return_dict=True)["latest"])
+        logs = model.train_on_batch(*batch, return_dict=True)
+        return float("nan") if int(logs["broken"]) >= 0 else float(logs["latest"])
 
     def batches() -> Iterator[Any]:
         for epoch in count():

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from config import PRESETS, AudioConfig, ServerConfig
+from config import PRESETS, AudioConfig, ServerConfig, SpeechToTextError
 from speech.alphabet import Alphabet
 from speech.audio import Waveform, decode_native
 from speech.pipeline import FILE_NAME
@@ -38,6 +38,14 @@ from training.watcher import Progress
 FIVE_MINUTES_CLIPS = 100
 _FIVE_MINUTES_SHARES = {Split.train: 0.8, Split.validation: 0.1, Split.test: 0.1}
 _DRIVE = "/content/drive"  # where Colab mounts it
+
+
+class TrainingStoppedError(SpeechToTextError):
+    """Training was interrupted: the cells below must not take a part of it for the whole."""
+
+    def _render_traceback_(self) -> list[str]:
+        """Let a notebook show the message alone."""
+        return [f"STOPPED\n\n{self}"]
 
 
 def describe_device() -> str:
@@ -77,13 +85,12 @@ def choose_run_folder(
     folder = base / checkpoint_dir
     if five_minutes:
         folder = folder.with_name(f"{folder.name}-five-minutes")
-    state = read_state(folder / CHECKPOINT)
-    if (state or (folder / BEST).exists()) and not load_checkpoint:
+    is_there = any((folder / name).exists() for name in (CHECKPOINT, BEST))
+    if is_there and not load_checkpoint:  # whatever its state: it may be broken
         aside = folder.with_name(f"{folder.name}-until-{time.strftime('%Y%m%d-%H%M%S')}")
         folder.rename(aside)
         print(f"LOAD_CHECKPOINT is off: the earlier run is now in {aside}")
-        state = None
-    if state:
+    if state := read_state(folder / CHECKPOINT):
         print(
             f"{folder}: goes on in epoch {state.epoch + 1} after {state.batch} of its steps; "
             f"the best WER so far is {state.best_wer:.3f}"
@@ -198,8 +205,12 @@ def train(
     recipe: Recipe,
     *,
     should_stop: Callable[[], bool] = lambda: False,
-) -> bool:
-    """Train in `folder`, or go on there; show where the run is. Return whether it is finished."""
+) -> None:
+    """Train in `folder`, or go on there, to the end; show where the run is.
+
+    Raises:
+        TrainingStoppedError: `should_stop` said so before the end; all is saved.
+    """
     line, started = Line(""), time.monotonic()
     first: list[int] = []
 
@@ -222,9 +233,12 @@ def train(
         should_stop=should_stop,
     )
     line.finish()
-    done = is_finished(folder, recipe)
-    print("all epochs are done" if done else "stopped and saved: run this cell again to go on")
-    return done
+    if not is_finished(folder, recipe):
+        raise TrainingStoppedError(
+            "Training is not finished, and saved: run this cell again to go on. The cells below "
+            "were not run; by hand they use the best weights so far, once an epoch is done."
+        )
+    print("all epochs are done")
 
 
 def _print_epoch(epoch: int, loss: float, result: Validation) -> None:

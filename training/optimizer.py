@@ -31,7 +31,8 @@ def make_optimizer(training: TrainingConfig, steps: int) -> keras.optimizers.Opt
         weight_decay=training.weight_decay,
         global_clipnorm=training.gradient_clip_norm,
         use_ema=training.average_decay > 0,
-        ema_momentum=training.average_decay,
+        # Keras moves the mean with every batch, also with those that take no step.
+        ema_momentum=training.average_decay ** (1 / training.accumulate),
         gradient_accumulation_steps=training.accumulate if training.accumulate > 1 else None,
     )
 

@@ -2,22 +2,25 @@
 
 from __future__ import annotations
 
-import csv
 import json
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 import tensorflow as tf
 
 from config import AudioConfig, FeatureConfig
-from speech.audio import decode_native
+from speech.audio import decode_native, write_atomically
 from speech.features import extract_features
 from training.manifest import Utterance
 from training.validation import Validation
 
 
 class RunLog:
-    """Appends one entry an epoch to `log.csv`, `samples.jsonl` and `tensorboard/`.
+    """Adds one entry an epoch to `log.csv`, `samples.jsonl` and `tensorboard/`.
+
+    An epoch that is done again, as the run was ended before it was saved, takes the place of the
+    former one.
 
     TensorBoard also gets each clip that is shown, once: its sound, and its features as the network
     gets them.
@@ -50,17 +53,14 @@ class RunLog:
             "validation_wer": result.wer,
             "validation_cer": result.cer,
         }
-        path = self.folder / "log.csv"
-        is_new = not path.exists()
-        with path.open("a", newline="", encoding="utf-8") as file:
-            rows = csv.writer(file)
-            if is_new:
-                rows.writerow(["epoch", *values])
-            rows.writerow([epoch, *values.values()])
-        with (self.folder / "samples.jsonl").open("a", encoding="utf-8") as file:
-            for name, reference, hypothesis in result.samples:
-                entry = {"epoch": epoch, "id": name, "reference": reference, "text": hypothesis}
-                file.write(json.dumps(entry, ensure_ascii=False) + "\n")
+        samples = [
+            {"epoch": epoch, "id": name, "reference": reference, "text": hypothesis}
+            for name, reference, hypothesis in result.samples
+        ]
+        lines = [json.dumps(entry, ensure_ascii=False) for entry in samples]
+        row = ",".join(map(str, [epoch, *values.values()]))
+        _put(self.folder / "samples.jsonl", epoch, lines)
+        _put(self.folder / "log.csv", epoch, [row], header=",".join(["epoch", *values]))
         with self.writer.as_default(step=epoch):
             for name, value in values.items():
                 tf.summary.scalar(name, value)
@@ -85,3 +85,17 @@ class RunLog:
         )
         picture = tf.transpose(tf.sigmoid(features), [0, 2, 1])[:, ::-1, :, None]
         tf.summary.image(f"features/{name}", picture, description=reference)
+
+
+def _put(path: Path, epoch: int, lines: Sequence[str], *, header: str = "") -> None:
+    """Write the lines of an epoch after those of the epochs before it, as a whole file."""
+    before = path.read_text(encoding="utf-8").splitlines() if path.exists() else []
+    kept = [line for line in before if 0 < _epoch_of(line) < epoch]
+    text = "".join(f"{line}\n" for line in (*filter(None, [header]), *kept, *lines))
+    write_atomically(path, text)
+
+
+def _epoch_of(line: str) -> int:
+    """Return the epoch that a line of either file begins with; 0 for a header or half a line."""
+    found = re.match(r'(?:\{"epoch": )?(\d+),.*', line)
+    return int(found[1]) if found and (line[0] != "{" or line.endswith("}")) else 0

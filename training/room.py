@@ -61,7 +61,7 @@ def simulate_room(
         sample_rate_hz: of the response.
 
     Source: Allen and Berkley 1979, "Image method for efficiently simulating small-room acoustics",
-    with their high-pass; absorption by Eyring 1930.
+    but with a Butterworth high-pass of second order at 80 Hz for theirs; absorption by Eyring 1930.
     """
     volume, walls = size_m.prod(), 2 * (size_m.prod() / size_m).sum()
     # Eyring: rt60 = 0.161 V / (-S ln(1 - absorption)); pressure reflects by sqrt(1 - absorption).

@@ -26,6 +26,7 @@ from training.distribution import (
     pool,
     share_plan,
 )
+from training.feature_cache import FeatureCache
 from training.initialise import initialise
 from training.manifest import Utterance, fingerprint
 from training.optimizer import averaged, make_optimizer
@@ -47,7 +48,9 @@ class Run:
         validation_split: list[Utterance],
         output: Path,
         recipe: Recipe,
+        cache: FeatureCache | None = None,
     ) -> None:
+        self.cache = cache
         self.train_split, self.validation_split = train_split, validation_split
         self.output, self.recipe = output, recipe
         self.least_samples = np.array(
@@ -65,15 +68,7 @@ class Run:
         self.replicas = connect(training.strategy)
         self.plans = [self._plan(epoch) for epoch in range(training.epochs)]
         self.steps = sum(map(self.steps_of, range(training.epochs)))
-        with self.replicas.scope():
-            with dtype_policy(training.precision):
-                network = build_network(recipe)
-                self.model = CTCModel(network, blank_index=recipe.alphabet.blank_index)
-            optimizer = make_optimizer(training, self.steps)
-            if self.replicas.strategy:
-                optimizer = ReplicaAdamW.from_config(optimizer.get_config())
-            self.model.compile(optimizer=optimizer, jit_compile=training.jit_compile)
-            self.model.optimizer.build(network.trainable_variables)
+        self.model = self._build_model()
         self.trainer = ReplicaTrainer(self.model, self.replicas)
         self.infer = inference_function(self.model, num_bins=recipe.features.num_bins)
         path = output / CHECKPOINT
@@ -81,9 +76,22 @@ class Run:
         self.num_new_symbols = 0
         if state is None and training.init_from:
             folder = Path(training.init_from)
-            self.num_new_symbols = initialise(network, folder, recipe.alphabet)
+            self.num_new_symbols = initialise(self.model.network, folder, recipe.alphabet)
         self.state = state or Checkpoint(replicas=self.replicas.num_devices)
         self._check_replicas(path)
+
+    def _build_model(self) -> CTCModel:
+        recipe, training = self.recipe, self.recipe.training
+        with self.replicas.scope():
+            with dtype_policy(training.precision):
+                network = build_network(recipe)
+                model = CTCModel(network, blank_index=recipe.alphabet.blank_index)
+            optimizer = make_optimizer(training, self.steps)
+            if self.replicas.strategy:
+                optimizer = ReplicaAdamW.from_config(optimizer.get_config())
+            model.compile(optimizer=optimizer, jit_compile=training.jit_compile)
+            model.optimizer.build(network.trainable_variables)
+        return model
 
     def _check_replicas(self, path: Path) -> None:
         found, state = self.replicas.num_devices, self.state
@@ -129,10 +137,10 @@ class Run:
                 loss, result = self.state.mean_loss, self._validate()
                 if result.rank < self.state.best_rank:
                     self._save_best(epoch, result)
+            if log:  # first, so that an epoch that counts as done is always in it
+                log.write_epoch(epoch + 1, loss, float(self.model.optimizer.learning_rate), result)
             self.state = replace(self.state, epoch=epoch + 1, batch=0, loss_sum=0.0)
             self.save()
-            if log:
-                log.write_epoch(epoch + 1, loss, float(self.model.optimizer.learning_rate), result)
             if hooks.on_epoch:
                 hooks.on_epoch(epoch + 1, loss, result)
             if self.replicas.any(hooks.should_stop()):
@@ -179,6 +187,7 @@ class Run:
             features=recipe.features,
             alphabet=recipe.alphabet,
             augmentation=augmentation,
+            cache=self.cache,
         )
 
     def _validate(self) -> Validation:

@@ -26,6 +26,8 @@ from training.synthesis_voices import (
     missing_programs,
 )
 
+TEXTS = "texts.json"  # what each clip was made from, also before `metadata.csv` is there
+
 Texts = Mapping[str, str]
 Progress = Callable[[int, int], None]
 
@@ -87,6 +89,8 @@ def draw_texts(
 ) -> dict[str, str]:
     """Return `config.num_clips` texts, or all there are, by ids that name a file.
 
+    A `|`, which would end a column of the corpus's table, becomes a space.
+
     Args:
         shares: of the clips, one a table; equal if empty. A table too small gives all it has.
 
@@ -98,7 +102,7 @@ def draw_texts(
         raise CorpusError(f"shares {list(shares)}; needed: one a table, {len(tables)} in all")
     drawn: dict[str, str] = {}
     for table, share in zip(tables, shares, strict=True):
-        texts = {safe_name(name): text for name, text in table.items()}
+        texts = {safe_name(name): _one_column(text) for name, text in table.items()}
         short = sorted(n for n, text in texts.items() if 0 < len(text) <= config.max_characters)
         number = min(round(config.num_clips * share / sum(shares)), len(short))
         names = random.Random(config.seed).sample(short, number)
@@ -108,6 +112,10 @@ def draw_texts(
     if not drawn:
         raise CorpusError(f"no text of at most {config.max_characters} characters")
     return dict(sorted(drawn.items()))
+
+
+def _one_column(text: str) -> str:
+    return " ".join(text.replace("|", " ").split())
 
 
 def notes_on_missing() -> list[str]:
@@ -126,8 +134,8 @@ def synthesise(
     """Write a corpus in LJSpeech's form of `texts`; return the clips made.
 
     A clip's voice and manner depend on its id, the seed and the voices installed. Clips that are
-    already there are kept, so a second run continues. Every clip is put into the training split;
-    what another corpus holds out wins when `stt prepare` joins them.
+    already there are kept if their texts are the same, so a second run continues. Every clip is put
+    into the training split; what another corpus holds out wins when `stt prepare` joins them.
 
     Args:
         texts: from `draw_texts`.
@@ -141,6 +149,7 @@ def synthesise(
             raise CorpusError(f"{program} is not installed; needed: {needed}")
     voices = installed_voices()
     _check_settings(output, config, voices)
+    _remove_outdated(output, texts)
     made: list[tuple[str, str]] = []
 
     def make(name: str) -> tuple[str, str | None]:
@@ -185,6 +194,19 @@ def _check_settings(output: Path, config: SynthesisConfig, voices: Sequence[Voic
             f"{output} was made with other settings or voices; needed: another folder"
         )
     audio.write_atomically(path, settings)
+
+
+def _remove_outdated(output: Path, texts: Texts) -> None:
+    """Remove the clips whose texts are others now, or unknown; note the new texts."""
+    path = output / TEXTS
+    try:
+        known = json.loads(path.read_text(encoding="utf-8")) if path.exists() else {}
+    except ValueError as error:
+        raise CorpusError(f"{path} is broken: {error}; needed: another folder") from error
+    for name, text in texts.items():
+        if known.get(name) != text:
+            (output / "wavs" / f"{name}.wav").unlink(missing_ok=True)
+    audio.write_atomically(path, json.dumps({**known, **texts}, ensure_ascii=False, indent=1))
 
 
 def _make_clip(path: Path, text: str, voice: Voice, manner: Manner) -> bool:

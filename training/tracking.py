@@ -148,18 +148,22 @@ def _flatten(group: Mapping[str, Any], *, prefix: str) -> Iterator[tuple[str, Va
 class _Follower:
     """Brings one tracker up to what `log.csv` says; its failures are told, not raised.
 
-    Which epochs it has, and under which run, is in `tracking.json`, so that nothing is sent twice
-    and nothing that it missed is lost.
+    Which epochs' metrics and samples it has, and under which run, is in `tracking.json`, so that
+    no metrics are sent twice and nothing that it missed is lost.
     """
 
     def __init__(
-        self, tracker: Tracker, output: Path, on_note: Callable[[str], None] | None
+        self,
+        tracker: Tracker,
+        output: Path,
+        on_note: Callable[[str], None] | None,
+        saved: Mapping[str, Any],
     ) -> None:
         self.tracker, self.output, self.on_note = tracker, output, on_note
-        saved = _read_states(output).get(tracker.name, {})
         self.run_id: str | None = saved.get("run")
         self.epoch: int = saved.get("epoch", 0)
-        self.is_open, self.is_lost, self.owes_samples = False, False, False
+        self.samples_epoch: int = saved.get("samples", 0)
+        self.is_open, self.is_lost = False, False
 
     def follow(self, parameters: Mapping[str, Value], clips: Mapping[str, Path]) -> None:
         """Send what is new."""
@@ -170,10 +174,10 @@ class _Follower:
                 self.tracker.log_metrics(epoch, metrics)
                 self.epoch = epoch
                 self._save()
-                self.owes_samples = True
-            if self.owes_samples:
+            if self.samples_epoch < self.epoch:
                 self.tracker.log_samples(_read_samples(self.output, clips))
-                self.owes_samples = False
+                self.samples_epoch = self.epoch
+                self._save()
 
     def finish(self, status: Status) -> None:
         """Send the best model, unless the run failed, and end."""
@@ -193,13 +197,13 @@ class _Follower:
         known = self.run_id if self.epoch <= last else None  # else it is of a run that was deleted
         run_id = self.tracker.start(known, parameters)
         if run_id != known:
-            self.run_id, self.epoch = run_id, 0
+            self.run_id, self.epoch, self.samples_epoch = run_id, 0, 0
         self.is_open = True
         self._save()
 
     def _save(self) -> None:
-        entry = {"run": self.run_id, "epoch": self.epoch}
-        states = {**_read_states(self.output), self.tracker.name: entry}
+        entry = {"run": self.run_id, "epoch": self.epoch, "samples": self.samples_epoch}
+        states = {**_read_states(self.output, on_note=None), self.tracker.name: entry}
         write_atomically(self.output / STATE, json.dumps(states, indent=2) + "\n")
 
     @contextmanager
@@ -237,9 +241,12 @@ def tracking(
         parameters: as `parameters_of` gives them.
         clips: WAV files of the validation split by id.
         is_finished: asked at the end; a run with epochs left was stopped.
-        on_note: told once of a tracker that fails.
+        on_note: told once of a tracker that fails, and of a broken `tracking.json`.
     """
-    followers = [_Follower(tracker, output, on_note) for tracker in trackers]
+    saved = _read_states(output, on_note) if trackers else {}
+    followers = [
+        _Follower(tracker, output, on_note, saved.get(tracker.name, {})) for tracker in trackers
+    ]
 
     def follow() -> None:
         for follower in followers:
@@ -259,10 +266,27 @@ def tracking(
     finish(Status.finished if is_finished() else Status.stopped)
 
 
-def _read_states(output: Path) -> dict[str, dict[str, Any]]:
+def _read_states(output: Path, on_note: Callable[[str], None] | None) -> dict[str, dict[str, Any]]:
+    """Return what `tracking.json` holds; a broken one is told, not raised, and holds nothing."""
     path = output / STATE
-    states: dict[str, dict[str, Any]] = json.loads(path.read_text()) if path.exists() else {}
+    if not path.exists():
+        return {}
+    try:
+        states: dict[str, dict[str, Any]] = json.loads(path.read_text(encoding="utf-8"))
+        for entry in states.values():
+            _check_entry(entry)
+    except (OSError, ValueError, TypeError, AttributeError) as error:
+        if on_note:
+            on_note(f"{path} is broken ({error}): new runs are begun there, with all epochs so far")
+        return {}
     return states
+
+
+def _check_entry(entry: Mapping[str, Any]) -> None:
+    numbers = entry.get("epoch", 0), entry.get("samples", 0)
+    run = entry.get("run")
+    if not all(isinstance(number, int) for number in numbers) or not isinstance(run, str | None):
+        raise ValueError(f"got {entry}; needed: a run and its epochs")
 
 
 def _read_metrics(output: Path) -> list[tuple[int, dict[str, float]]]:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-import tensorflow as tf
-
-from config import CorpusError, ModelError
+from config import ModelError
 from training.checkpoint import read_state
+from training.dataset import data_errors
+from training.feature_cache import FeatureCache, check_augmentation
 from training.manifest import Split, Utterance
 from training.recipe import Recipe
 from training.run import BEST, CHECKPOINT, Run
@@ -29,6 +28,7 @@ def train(
     on_note: Callable[[str], None] | None = None,
     should_stop: Callable[[], bool] = lambda: False,
     trackers: Sequence[Tracker] = (),
+    cache: FeatureCache | None = None,
 ) -> Path:
     """Train on the training split, or go on where an earlier run in `output` stopped.
 
@@ -43,15 +43,19 @@ def train(
         should_stop: asked after each step; the state is saved before this call returns.
         trackers: get parameters, metrics, sample transcripts and the best model; a run that goes
             on goes on in them too.
+        cache: features of the clips, which are then not computed from the audio.
 
     Returns:
         The path of the best model.
 
     Raises:
+        ValueError: with `cache`, an augmentation that changes the sound.
         CorpusError: a split is empty, a file is missing or was changed, or the loss of an
             utterance is not finite.
         ModelError: `output` holds a run with other settings or data, or a model without its run.
     """
+    if cache:
+        check_augmentation(recipe.augmentation)
     if (output / BEST).exists() and not (output / CHECKPOINT).exists():
         raise ModelError(
             f"{output} holds a model without the checkpoint that would continue it; "
@@ -70,9 +74,9 @@ def train(
         )
         for split in (Split.train, Split.validation)
     )
-    run = Run(train_split, validation_split, output, recipe)
+    run = Run(train_split, validation_split, output, recipe, cache)
     if run.num_new_symbols and on_note:
-        on_note(f"{run.num_new_symbols} symbols are new to {recipe.training.init_from}")
+        on_note(f"symbols new to {recipe.training.init_from}: {run.num_new_symbols}")
     tracked = tracking(
         trackers if run.replicas.is_chief else (),
         output,
@@ -81,7 +85,7 @@ def train(
         is_finished=lambda: is_finished(output, recipe),
         on_note=on_note,
     )
-    with _data_errors(), tracked as follow:
+    with data_errors(), tracked as follow:
 
         def after_epoch(epoch: int, loss: float, result: Validation) -> None:
             if on_epoch:
@@ -97,21 +101,3 @@ def is_finished(output: Path, recipe: Recipe) -> bool:
     return state is not None and (
         state.epoch >= recipe.training.epochs or state.is_out_of(recipe.training.patience)
     )
-
-
-@contextmanager
-def _data_errors() -> Iterator[None]:
-    """Turn what TensorFlow raises for a clip into a `CorpusError`; let all else pass."""
-    signs = ("assertion failed", "No such file", "Permission denied")
-    try:
-        yield
-    except (
-        tf.errors.NotFoundError,
-        tf.errors.InvalidArgumentError,
-        tf.errors.PermissionDeniedError,
-    ) as error:
-        lines = [line.strip() for line in str(error.message).splitlines()]
-        reason = next((line for line in lines if any(sign in line for sign in signs)), None)
-        if reason is None:
-            raise
-        raise CorpusError(f"{reason}; if a clip was moved or changed, prepare it again") from error

@@ -87,10 +87,10 @@ class Watcher(keras.callbacks.Callback):
         self.stopped = self.run.replicas.any(self.hooks.should_stop())
         period_s = 60 * self.run.recipe.training.checkpoint_minutes
         if self.stopped or time.monotonic() - self.saved_at > period_s:
+            model = self.model  # reading it brings JAX's state into the model's variables
             self.run.save()
             self.saved_at = time.monotonic()
-        if self.stopped:
-            self.model.stop_training = True
+            model.stop_training = self.stopped
 
     def _name_broken(self, index: int) -> None:
         utterance = self.run.train_split[index]
