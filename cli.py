@@ -16,6 +16,7 @@ from rich.markup import escape
 import cli_augment
 import cli_language_model
 import cli_learning_rate
+import cli_synthesis
 from cli_training import app
 from cli_tuning import tune
 from config import AudioError
@@ -25,6 +26,8 @@ from training.manifest import Split
 
 cli_language_model.app.command()(tune)
 app.add_typer(cli_language_model.app, name="lm")
+app.command()(cli_synthesis.synthesise)
+app.command()(cli_synthesis.recombine)
 app.command("find-learning-rate")(cli_learning_rate.find_learning_rate)
 app.command("augment-preview")(cli_augment.augment_preview)
 

@@ -1,4 +1,4 @@
-"""The commands of `stt` that make a model: prepare, synthesise, train, export."""
+"""The commands of `stt` that make a model: prepare, train, export."""
 
 from __future__ import annotations
 
@@ -36,6 +36,7 @@ class Strength(StrEnum):
 
     none = "none"
     masks = "masks"
+    light = "light"
     mild = "mild"
     strong = "strong"
 
@@ -120,37 +121,6 @@ def _download_ljspeech() -> Path:
 
     with bar("downloading LJSpeech, then unpacking it", of_bytes=True) as progress:
         return download_ljspeech(Path("Data"), progress=progress)
-
-
-@app.command()
-def synthesise(
-    tables: Annotated[
-        list[Path], typer.Argument(help="id|text, id|raw|normalised, or a .tsv: id TAB text.")
-    ],
-    output: Annotated[Path, typer.Option(help="Folder of the new corpus.")] = Path(
-        "Data/synthetic"
-    ),
-    clips: Annotated[int, typer.Option(min=1, help="How many clips.")] = 6000,
-    share: Annotated[
-        list[float] | None, typer.Option(help="Of the clips, once a table; equal if not given.")
-    ] = None,
-    seed: Annotated[int, typer.Option(help="Chooses texts, voices, speed and pitch.")] = 0,
-) -> None:
-    """Make speech from transcripts with flite, espeak-ng, and festival's voices if installed.
-
-    Example: `stt synthesise Data/LJSpeech-1.1/metadata.csv --clips 6000`
-    """
-    from training.synthesis import SynthesisConfig, draw_texts, notes_on_missing, read_texts
-    from training.synthesis import synthesise as synthesise_corpus
-
-    with exit_codes(interrupted=CONTINUES):
-        config = SynthesisConfig(num_clips=clips, seed=seed)
-        texts = draw_texts([read_texts(table) for table in tables], config, share or ())
-        for note in notes_on_missing():
-            errors.print(note, soft_wrap=True)
-        with bar("speaking") as progress:
-            made = synthesise_corpus(texts, output, config, progress)
-        say(f"{output}: {made} clips")
 
 
 @app.command()

@@ -15,13 +15,14 @@ from typer.testing import CliRunner
 import cli
 from config import AudioConfig
 from speech.audio import decode_native, encode_native
-from tests.clips import babble
+from tests.clips import babble, write_ljspeech
 from tests.models import LOG_MEL_FEATURES, make_model
 
 ROOT = Path(__file__).parents[1]
 COMMANDS = (
     "prepare",
     "synthesise",
+    "recombine",
     "train",
     "evaluate",
     "export",
@@ -178,6 +179,23 @@ def test_synthesise_makes_a_corpus(run, tmp_path: Path) -> None:
     assert run("synthesise", "texts.csv", "--output", "made").exit_code == 0
     assert [path.read_bytes() for path in made] == before
     assert Path("made/metadata.csv").read_text(encoding="utf-8").count("|") == 6
+
+
+def test_recombine_makes_a_corpus_that_can_be_prepared(run, model_folder: Path) -> None:
+    words = ["one two three four", "five six seven", "eight nine ten eleven"]
+    write_ljspeech(Path("corpus"), {f"c{i}": words[i % 3] for i in range(120)})
+    assert run("prepare", "corpus", "--output", "prepared").exit_code == 0
+    Path("texts.csv").write_text("a|Nine, two and six!\n", encoding="utf-8")
+    line = ("recombine", "prepared", "texts.csv", "--clips", "5", "--model", model_folder)
+    result = run(*line, "--output", "made")
+    assert result.exit_code == 0, result.output
+    assert "made: 5 clips" in result.output
+    rows = Path("made/metadata.csv").read_text(encoding="utf-8").splitlines()
+    assert all(8 <= len(row.split("|")[1].split()) <= 28 for row in rows)
+    assert run("prepare", "corpus", "made", "--output", "both").exit_code == 0
+    result = run(*line, "--leave-out", "corpus")
+    assert result.exit_code == 4
+    assert "no speaker has 30 clips" in result.stderr
 
 
 def test_export_in_float16(run, tmp_path: Path) -> None:

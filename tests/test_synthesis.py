@@ -232,7 +232,7 @@ def test_a_clip_is_made_anew_if_its_text_has_changed(
 ) -> None:
     texts = {"a": "one", "b": "two", "c": "three"}
     with monkeypatch.context() as patched:
-        patched.setattr(module, "_write_lists", lambda *_: None)  # as if it were interrupted
+        patched.setattr(module, "write_corpus", lambda *_: None)  # as if it were interrupted
         synthesise(texts, tmp_path, CONFIG)
     synthesise({"b": "two"}, tmp_path, CONFIG)
     fake_speech.clear()

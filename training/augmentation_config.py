@@ -101,6 +101,18 @@ STRENGTHS = {
     "masks": AugmentationConfig(
         **{**_NEVER, "frequency_mask_probability": 0.9, "time_mask_probability": 0.9}
     ),
+    "light": AugmentationConfig(
+        tempo_probability=0.0,
+        pitch_probability=0.0,
+        reverb_probability=0.05,
+        noise_probability=0.2,
+        noise_snr_range_db=(15.0, 35.0),
+        telephone_probability=0.0,
+        frequency_mask_probability=0.7,
+        time_mask_probability=0.7,
+        frames_per_time_mask=150,
+        max_time_mask_frames=10,
+    ),
     "mild": AugmentationConfig(),
     "strong": AugmentationConfig(
         speed_probability=0.8,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -30,7 +31,8 @@ COMMON_VOICE_COLUMNS = {"client_id", "path", "sentence"}
 def read_ljspeech(folder: Path) -> Iterator[Clip]:
     """Read `metadata.csv` (`id|raw|normalised`, unquoted) with audio in any folder beside it.
 
-    A `speakers.csv` (`id,speaker`) names speakers; without one the corpus is one speaker.
+    A `speakers.csv` (`id,speaker`) names speakers; without one the corpus is one speaker, but for
+    ids of CMU ARCTIC, which begin with the speaker, as `slt_arctic_a0001` does.
     """
     speakers = read_columns(folder / "speakers.csv", "id", "speaker")
     audio = find_audio(folder)
@@ -39,8 +41,13 @@ def read_ljspeech(folder: Path) -> Iterator[Clip]:
             name=name,
             audio=audio.get(name, folder / "wavs" / f"{name}.wav"),
             text=text,
-            speaker=speakers.get(name, folder.resolve().name),
+            speaker=speakers.get(name) or _arctic_speaker(name) or folder.resolve().name,
         )
+
+
+def _arctic_speaker(name: str) -> str | None:
+    found = re.match(r"([a-z]+)_arctic_[ab]\d{4}", name)
+    return found[1] if found else None
 
 
 def read_librispeech(folder: Path) -> Iterator[Clip]:

@@ -163,7 +163,7 @@ def synthesise(
                 made.append((name, speaker))
             if progress:
                 progress(done, len(texts))
-    _write_lists(output, made, texts)
+    write_corpus(output, [(name, speaker, texts[name]) for name, speaker in made])
     return len(made)
 
 
@@ -225,11 +225,13 @@ def _make_clip(path: Path, text: str, voice: Voice, manner: Manner) -> bool:
     return True
 
 
-def _write_lists(output: Path, made: list[tuple[str, str]], texts: Texts) -> None:
-    audio.write_atomically(output / "speakers.csv", _to_csv([("id", "speaker"), *made]))
-    splits = [("id", "split"), *((name, "train") for name, _ in made)]
+def write_corpus(output: Path, clips: list[tuple[str, str, str]]) -> None:
+    """Write the lists of a corpus in LJSpeech's form of clips for training: id, speaker, text."""
+    speakers = [("id", "speaker"), *((name, speaker) for name, speaker, _ in clips)]
+    audio.write_atomically(output / "speakers.csv", _to_csv(speakers))
+    splits = [("id", "split"), *((name, "train") for name, _, _ in clips)]
     audio.write_atomically(output / "splits.csv", _to_csv(splits))
-    rows = "".join(f"{name}|{texts[name]}|{texts[name]}\n" for name, _ in made)
+    rows = "".join(f"{name}|{text}|{text}\n" for name, _, text in clips)
     audio.write_atomically(output / "metadata.csv", rows)
 
 
