@@ -28,7 +28,8 @@ from speech.alphabet import Alphabet
 from speech.audio import write_atomically
 from terminal import exit_codes
 from training.augmentation import STRENGTHS
-from training.dataset import Augmentation, make_dataset, plan_seeds
+from training.dataset import plan_seeds
+from training.epochs import make_loader
 from training.manifest import Split, Utterance, read_manifest
 from training.recipe import Recipe
 from training.run import Run
@@ -135,16 +136,9 @@ def audio_s(run: Run, epoch: int, skipped: int) -> float:
 
 def make_input(run: Run, strength: str) -> tf.data.Dataset:
     """Return the batches of a run's first epoch, changed by another strength."""
-    recipe, plan = run.recipe, run.plans[0]
-    seeds = plan_seeds(plan, seed=0, epoch=0)
-    return make_dataset(
-        run.train_split,
-        plan,
-        audio=recipe.audio,
-        features=recipe.features,
-        alphabet=recipe.alphabet,
-        augmentation=Augmentation(STRENGTHS[strength], seeds, run.least_samples),
-    )
+    recipe, plan = replace(run.recipe, augmentation=STRENGTHS[strength]), run.plans[0]
+    loader = make_loader(run.train_split, recipe, augmented=True)
+    return loader.batches(plan, plan_seeds(plan, seed=0, epoch=0))
 
 
 def measure_input(run: Run) -> dict[str, float]:

@@ -14,7 +14,7 @@ from config import AudioConfig, CorpusError, FeatureConfig
 from speech.alphabet import Alphabet
 from speech.audio import decode_native, write_native
 from speech.features import extract_features
-from training.dataset import Plan, make_dataset, plan_batches
+from training.dataset import Loader, Plan, plan_batches
 from training.manifest import Split, Utterance
 
 AUDIO = AudioConfig()
@@ -116,8 +116,8 @@ def test_batches_hold_each_clips_own_features_and_labels(
     features: FeatureConfig, tmp_path: Path, rng: np.random.Generator
 ) -> None:
     utterances = make_utterances(tmp_path, rng, CLIPS)
-    dataset = make_dataset(utterances, PLAN, audio=AUDIO, features=features, alphabet=ALPHABET)
-    batches = list(dataset.as_numpy_iterator())
+    loader = Loader(utterances, audio=AUDIO, features=features, alphabet=ALPHABET)
+    batches = list(loader.batches(PLAN).as_numpy_iterator())
     assert [y["index"].tolist() for _, y in batches] == as_lists(PLAN)
     for x, y in batches:
         assert x["features"].dtype == np.float32
@@ -150,9 +150,8 @@ def test_two_passes_and_more_workers_give_the_same(
     utterances = make_utterances(tmp_path, rng, CLIPS)
     passes = []
     for workers in (1, 1, 3):
-        dataset = make_dataset(
-            utterances, PLAN, audio=AUDIO, features=STFT, alphabet=ALPHABET, workers=workers
-        )
+        loader = Loader(utterances, audio=AUDIO, features=STFT, alphabet=ALPHABET, workers=workers)
+        dataset = loader.batches(PLAN)
         passes.append([tf.nest.flatten(batch) for batch in dataset.as_numpy_iterator()])
     for other in passes[1:]:
         for batch, reference in zip(other, passes[0], strict=True):
@@ -165,9 +164,8 @@ def test_a_file_that_is_not_native_stops_training_with_its_message(
 ) -> None:
     utterances = make_utterances(tmp_path, rng, CLIPS[:2])
     write_native(tmp_path / "1.wav", np.zeros(9, np.float32), AudioConfig(sample_rate_hz=8000))
-    dataset = make_dataset(
-        utterances, [np.array([0, 1])], audio=AUDIO, features=STFT, alphabet=ALPHABET
-    )
+    loader = Loader(utterances, audio=AUDIO, features=STFT, alphabet=ALPHABET)
+    dataset = loader.batches([np.array([0, 1])])
     with pytest.raises(tf.errors.InvalidArgumentError, match="8000 Hz; needed: 1 channel"):
         list(dataset)
 
@@ -177,4 +175,4 @@ def test_a_text_outside_the_alphabet_is_refused_at_once(
 ) -> None:
     utterances = make_utterances(tmp_path, rng, [(100, "Room 9")])
     with pytest.raises(CorpusError, match="'9' 'R'"):
-        make_dataset(utterances, [np.array([0])], audio=AUDIO, features=STFT, alphabet=ALPHABET)
+        Loader(utterances, audio=AUDIO, features=STFT, alphabet=ALPHABET)

@@ -12,7 +12,7 @@ from config import CorpusError
 from tests.runs import recipe, stop_after
 from training import feature_cache
 from training.augmentation import STRENGTHS
-from training.dataset import Augmentation, make_dataset, plan_batches, plan_seeds
+from training.dataset import Augmentation, Loader, plan_batches, plan_seeds
 from training.feature_cache import FeatureCache, open_cache
 from training.manifest import Utterance
 from training.run import CHECKPOINT
@@ -26,15 +26,15 @@ def batches(corpus: list[Utterance], cache: FeatureCache | None, strength: str) 
     plan = plan_batches(lengths, batch_samples=50_000, seed=1, epoch=0)
     seeds = plan_seeds(plan, seed=1, epoch=0)
     least = np.zeros(len(corpus), np.int32)
-    return make_dataset(
+    loader = Loader(
         corpus,
-        plan,
         audio=RECIPE.audio,
         features=RECIPE.features,
         alphabet=RECIPE.alphabet,
-        augmentation=Augmentation(STRENGTHS[strength], seeds, least),
+        augmentation=Augmentation(STRENGTHS[strength], least),
         cache=cache,
     )
+    return loader.batches(plan, seeds)
 
 
 @pytest.mark.parametrize("strength", ["none", "masks"])

@@ -25,20 +25,19 @@ if TYPE_CHECKING:
 _LENGTH_JITTER = 0.1
 
 Plan = list[NDArray[np.int64]]
+Inputs = dict[str, tf.Tensor]
 
 
 @dataclass(frozen=True)
 class Augmentation:
-    """What is done to the batches of a plan.
+    """How clips are changed.
 
     Attributes:
-        config: how likely and how far clips are changed.
-        seeds: int64 `[batches, 2]`, what each batch's changes are drawn from.
+        config: how likely and how far.
         least_samples: int32 `[utterances]`; a clip that would become shorter stays as it was.
     """
 
     config: AugmentationConfig
-    seeds: NDArray[np.int64]
     least_samples: NDArray[np.int32]
 
 
@@ -87,55 +86,76 @@ def plan_batches(
     return plan
 
 
-def make_dataset(
-    utterances: Sequence[Utterance],
-    plan: Plan,
-    *,
-    audio: AudioConfig,
-    features: FeatureConfig,
-    alphabet: Alphabet,
-    augmentation: Augmentation | None = None,
-    cache: FeatureCache | None = None,
-    workers: int = 2,
-) -> tf.data.Dataset:
-    """Return the batches of `plan` in its order.
+class Loader:
+    """Reads, changes and extracts batches of `utterances`; traced once, whatever the plans."""
 
-    Each element is `({"features", "num_frames"}, {"labels", "label_lengths", "index"})`: float32
-    `[batch, frames, bins]` zero-padded, int32 `[batch]`, int32 `[batch, labels]` padded with the
-    blank, int32 `[batch]`, and int64 `[batch]` positions in `utterances`.
+    def __init__(
+        self,
+        utterances: Sequence[Utterance],
+        *,
+        audio: AudioConfig,
+        features: FeatureConfig,
+        alphabet: Alphabet,
+        augmentation: Augmentation | None = None,
+        cache: FeatureCache | None = None,
+        workers: int = 2,
+    ) -> None:
+        """Encode the texts.
 
-    Args:
-        cache: take features from it, and do not read the audio; then only features are augmented.
-    """
-    rows = tf.constant(cache.rows_of(utterances)) if cache else None
-    paths = tf.constant([utterance.audio for utterance in utterances])
-    labels = tf.ragged.constant(
-        [alphabet.encode(utterance.text) for utterance in utterances], tf.int32, ragged_rank=1
-    )
+        Args:
+            cache: take features from it, and do not read the audio; then only features are
+                augmented.
+        """
+        self._audio, self._config, self._alphabet = audio, features, alphabet
+        self._augmentation, self._cache, self._workers = augmentation, cache, workers
+        self._rows = tf.constant(cache.rows_of(utterances)) if cache else None
+        self._paths = tf.constant([utterance.audio for utterance in utterances])
+        self._labels = tf.ragged.constant(
+            [alphabet.encode(utterance.text) for utterance in utterances], tf.int32, ragged_rank=1
+        )
+        self._load = tf.function(
+            self._load_batch,
+            input_signature=[tf.TensorSpec([None], tf.int64), tf.TensorSpec([2], tf.int64)],
+            autograph=False,  # nothing in it needs converting, and that is slow
+        )
 
-    @tf.autograph.experimental.do_not_convert  # nothing in it needs converting, and it is slow
-    def load(
-        batch: tf.RaggedTensor, seed: tf.Tensor
-    ) -> tuple[dict[str, tf.Tensor], dict[str, tf.Tensor]]:
-        if cache:
-            x, num_frames = cache.inputs(tf.gather(rows, batch))
+    def batches(self, plan: Plan, seeds: NDArray[np.int64] | None = None) -> tf.data.Dataset:
+        """Return the batches of `plan` in its order.
+
+        Each element is `({"features", "num_frames"}, {"labels", "label_lengths", "index"})`:
+        float32 `[batch, frames, bins]` zero-padded, int32 `[batch]`, int32 `[batch, labels]` padded
+        with the blank, int32 `[batch]`, and int64 `[batch]` positions in `utterances`.
+
+        Args:
+            seeds: int64 `[batches, 2]`, what each batch's changes are drawn from.
+        """
+        if seeds is None:
+            seeds = np.zeros((len(plan), 2), np.int64)
+        rows = tf.data.Dataset.from_tensor_slices((tf.ragged.constant(plan, tf.int64), seeds))
+        load = tf.autograph.experimental.do_not_convert(self._load)
+        return rows.map(load, num_parallel_calls=self._workers, deterministic=True).prefetch(4)
+
+    def _load_batch(self, batch: tf.Tensor, seed: tf.Tensor) -> tuple[Inputs, Inputs]:
+        if self._cache:
+            x, num_frames = self._cache.inputs(tf.gather(self._rows, batch))
         else:
             x, num_frames = _features_of(
-                tf.gather(paths, batch), batch, seed, audio, features, augmentation
+                tf.gather(self._paths, batch),
+                batch,
+                seed,
+                self._audio,
+                self._config,
+                self._augmentation,
             )
-        if augmentation:
-            x = augment_features(x, num_frames, seed, augmentation.config)
-        chosen = tf.gather(labels, batch)
+        if self._augmentation:
+            x = augment_features(x, num_frames, seed, self._augmentation.config)
+        chosen = tf.gather(self._labels, batch)
         y = {
-            "labels": chosen.to_tensor(default_value=alphabet.blank_index),
+            "labels": chosen.to_tensor(default_value=self._alphabet.blank_index),
             "label_lengths": tf.cast(chosen.row_lengths(), tf.int32),
             "index": batch,
         }
         return {"features": x, "num_frames": num_frames}, y
-
-    seeds = augmentation.seeds if augmentation else np.zeros((len(plan), 2), np.int64)
-    indices = tf.data.Dataset.from_tensor_slices((tf.ragged.constant(plan, tf.int64), seeds))
-    return indices.map(load, num_parallel_calls=workers, deterministic=True).prefetch(4)
 
 
 def _features_of(

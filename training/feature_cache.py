@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from config import CorpusError, to_json
 from training.augmentation import AugmentationConfig
 from training.augmentation_changes import changes_of
-from training.dataset import data_errors, make_dataset, plan_batches
+from training.dataset import Loader, data_errors, plan_batches
 from training.manifest import Split, Utterance
 from training.recipe import Recipe
 
@@ -161,11 +161,9 @@ class _Shards:
             epoch=0,
             shuffle=False,
         )
-        batches = make_dataset(
-            self.utterances, plan, audio=audio, features=features, alphabet=recipe.alphabet
-        )
+        loader = Loader(self.utterances, audio=audio, features=features, alphabet=recipe.alphabet)
         most = SHARD_BYTES // (2 * features.num_bins)
-        for x, y in batches.as_numpy_iterator():
+        for x, y in loader.batches(plan).as_numpy_iterator():
             for clip, count, index in zip(x["features"], x["num_frames"], y["index"], strict=True):
                 if self.num_frames + count > most:
                     self._write()

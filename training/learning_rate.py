@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from speech.audio import write_atomically
-from training.corpus import num_samples_needed
 from training.ctc_model import CTCModel
-from training.dataset import Augmentation, make_dataset, plan_batches, plan_seeds
+from training.dataset import plan_seeds
+from training.epochs import make_loader, plan_epoch
 from training.initialise import initialise
 from training.manifest import Split, Utterance
 from training.recipe import Recipe, build_network
@@ -120,33 +120,12 @@ def steps_of(
         return float("nan") if int(logs["broken"]) >= 0 else float(logs["latest"])
 
     def batches() -> Iterator[Any]:
+        loader = make_loader(chosen, recipe, augmented=True)
         for epoch in count():
-            yield from _epoch(chosen, recipe, epoch)
+            plan = plan_epoch(chosen, recipe, epoch)
+            yield from loader.batches(plan, plan_seeds(plan, seed=training.seed, epoch=epoch))
 
     return train_step, batches()
-
-
-def _epoch(utterances: list[Utterance], recipe: Recipe, epoch: int) -> Any:
-    training, audio = recipe.training, recipe.audio
-    plan = plan_batches(
-        [utterance.num_samples for utterance in utterances],
-        batch_samples=int(training.batch_seconds * audio.sample_rate_hz),
-        seed=training.seed,
-        epoch=epoch,
-    )
-    least = [
-        num_samples_needed(recipe.alphabet.encode(u.text), recipe.features, recipe.network)
-        for u in utterances
-    ]
-    seeds = plan_seeds(plan, seed=training.seed, epoch=epoch)
-    return make_dataset(
-        utterances,
-        plan,
-        audio=audio,
-        features=recipe.features,
-        alphabet=recipe.alphabet,
-        augmentation=Augmentation(recipe.augmentation, seeds, np.array(least, np.int32)),
-    )
 
 
 def plot_rates(found: RateRange, path: Path) -> None:

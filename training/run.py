@@ -14,9 +14,8 @@ from numpy.typing import NDArray
 from config import ModelError
 from speech.pipeline import Pipeline, write_pipeline
 from training.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
-from training.corpus import num_samples_needed
 from training.ctc_model import CTCModel, inference_function
-from training.dataset import Augmentation, Plan, make_dataset, plan_batches, plan_seeds
+from training.dataset import Plan, plan_seeds
 from training.distribution import (
     ReplicaAdamW,
     ReplicaTrainer,
@@ -26,6 +25,7 @@ from training.distribution import (
     pool,
     share_plan,
 )
+from training.epochs import make_loader, plan_epoch, plan_validation
 from training.feature_cache import FeatureCache
 from training.initialise import initialise
 from training.manifest import Utterance, fingerprint
@@ -50,16 +50,10 @@ class Run:
         recipe: Recipe,
         cache: FeatureCache | None = None,
     ) -> None:
-        self.cache = cache
         self.train_split, self.validation_split = train_split, validation_split
         self.output, self.recipe = output, recipe
-        self.least_samples = np.array(
-            [
-                num_samples_needed(recipe.alphabet.encode(u.text), recipe.features, recipe.network)
-                for u in train_split
-            ],
-            np.int32,
-        )
+        self.loader = make_loader(train_split, recipe, augmented=True, cache=cache)
+        self.validation = make_loader(validation_split, recipe, augmented=False, cache=cache)
         self.fingerprint = fingerprint([*train_split, *validation_split])
         training = recipe.training
         keras.utils.set_random_seed(training.seed)
@@ -109,14 +103,7 @@ class Run:
         return len(self.plans[epoch]) // self.replicas.count
 
     def _plan(self, epoch: int) -> Plan:
-        training = self.recipe.training
-        plan = plan_batches(
-            [utterance.num_samples for utterance in self.train_split],
-            batch_samples=int(training.batch_seconds * self.recipe.audio.sample_rate_hz),
-            seed=training.seed,
-            epoch=epoch,
-            by_length=epoch == 0 and training.sort_first_epoch,
-        )
+        plan = plan_epoch(self.train_split, self.recipe, epoch)
         return share_plan(even_plan(plan, self.replicas.parts), self.replicas.count)
 
     def go(self, hooks: Hooks) -> Path:
@@ -160,8 +147,7 @@ class Run:
         seeds = plan_seeds(self.plans[epoch], seed=self.recipe.training.seed, epoch=epoch)[done:]
 
         def make_batches(rows: NDArray[np.int64]) -> Any:
-            changes = Augmentation(self.recipe.augmentation, seeds[rows], self.least_samples)
-            return self._dataset(self.train_split, [plan[i] for i in rows], changes)
+            return self.loader.batches([plan[i] for i in rows], seeds[rows])
 
         watcher.start_epoch(epoch)
         if self.replicas.strategy:
@@ -176,37 +162,16 @@ class Run:
             callbacks=[watcher],
         )
 
-    def _dataset(
-        self, utterances: list[Utterance], plan: Plan, augmentation: Augmentation | None = None
-    ) -> Any:
-        recipe = self.recipe
-        return make_dataset(
-            utterances,
-            plan,
-            audio=recipe.audio,
-            features=recipe.features,
-            alphabet=recipe.alphabet,
-            augmentation=augmentation,
-            cache=self.cache,
-        )
-
     def _validate(self) -> Validation:
-        training = self.recipe.training
-        plan = plan_batches(
-            [utterance.num_samples for utterance in self.validation_split],
-            batch_samples=int(training.batch_seconds * self.recipe.audio.sample_rate_hz),
-            seed=0,
-            epoch=0,
-            shuffle=False,
-        )
+        plan = plan_validation(self.validation_split, self.recipe)
         plan = fill_plan(plan, self.replicas.parts)
         share = plan[self.replicas.worker :: self.replicas.num_workers]
         result = validate(
             self.infer,
             self.validation_split,
-            self._dataset(self.validation_split, share or plan[:1]),
+            self.validation.batches(share or plan[:1]),
             self.recipe.alphabet,
-            num_samples_shown=training.sample_transcripts,
+            num_samples_shown=self.recipe.training.sample_transcripts,
         )
         texts = [self.validation_split[i].text for batch in share for i in batch]
         return pool(result, texts, self.replicas)
