@@ -47,17 +47,27 @@ transcribe: $(INSTALLED)  ## make transcribe WAV=some.wav
 	@test -n "$(WAV)" || { echo "got no WAV; needed: make transcribe WAV=some.wav" >&2; exit 2; }
 	@$(BIN)/stt transcribe "$(WAV)"
 
-# The bundled model: SPEECH is a folder of corpora; needs flite and espeak-ng for synthetic speech.
+# The bundled model, in two runs: the first finds the words that the second recombines. SPEECH is a
+# folder of corpora; needs flite, espeak-ng, festival and festvox-kdlpc16k for synthetic speech.
 SPEECH ?= ../shared/data
 CORPORA ?= ljspeech kathleen cmu_arctic librispeech vctk_p239 common_voice speechocean762
+REAL := $(CORPORA:%=$(SPEECH)/%)
+TRANSCRIPTS := $(SPEECH)/ljspeech_transcripts.csv $(SPEECH)/librispeech_transcripts.tsv
+ENGLISH := Models/english-small
 english-small: $(INSTALLED)  ## train the bundled model anew; continues where it was stopped
-	$(BIN)/stt synthesise $(SPEECH)/ljspeech_transcripts.csv --clips 6000 --output Data/synthetic
-	$(BIN)/stt prepare $(CORPORA:%=$(SPEECH)/%) Data/synthetic --output Data/english
-	$(BIN)/stt train Data/english --output runs/english-small --epochs 9 --repeat ljspeech=4
-	rm -rf Models/english-small/saved_model
-	$(BIN)/stt export runs/english-small --precision float16 --to Models/english-small
-	$(BIN)/stt lm build $(SPEECH)/ljspeech_transcripts.csv --exclude-manifest Data/english --model Models/english-small
-	$(BIN)/stt lm tune Data/english --model Models/english-small
+	$(BIN)/stt synthesise $(TRANSCRIPTS) --share 0.7 --share 0.3 --clips 6000 --output Data/synthetic
+	$(BIN)/stt prepare $(REAL) Data/synthetic --output Data/first
+	$(BIN)/stt train Data/first --output runs/english-first --epochs 9 --repeat ljspeech=4 --precision bfloat16
+	test -d runs/english-first/saved_model || $(BIN)/stt export runs/english-first
+	test -f Data/recombined/metadata.csv || $(BIN)/stt recombine Data/first $(TRANSCRIPTS) --model runs/english-first \
+		--leave-out common_voice --leave-out synthetic --clips 12000 --output Data/recombined
+	$(BIN)/stt prepare $(REAL) Data/synthetic Data/recombined --output Data/english
+	$(BIN)/stt train Data/english --output runs/english-small --init-from runs/english-first --epochs 6 \
+		--repeat ljspeech=6 --augment light --dropout 0.15 --average 0.998 --precision bfloat16 --learning-rate 1e-3
+	rm -rf $(ENGLISH)/saved_model
+	$(BIN)/stt export runs/english-small --precision float16 --to $(ENGLISH)
+	$(BIN)/stt lm build $(SPEECH)/ljspeech_transcripts.csv --exclude-manifest Data/english --model $(ENGLISH)
+	$(BIN)/stt lm tune Data/english --model $(ENGLISH)
 
 $(INSTALLED): requirements.txt pyproject.toml
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

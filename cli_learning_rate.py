@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from cli_training import PresetName, PresetOption, Strength, make_recipe
+from cli_training import PresetName, PresetOption, Strength, read_alphabet
 from quiet_start import start_tensorflow
 from terminal import bar, exit_codes, say
 
@@ -42,10 +42,16 @@ def find_learning_rate(
         from training.learning_rate import find_learning_rate as find
         from training.learning_rate import plot_rates, steps_of
         from training.manifest import read_manifest
+        from training.recipe import recipe_of
 
-        given = {"init_from": init_from and str(init_from), "batch_seconds": batch_seconds}
-        settings = {key: value for key, value in given.items() if value is not None}
-        recipe = make_recipe(preset, alphabet, manifest, settings, augment, dropout=dropout)
+        recipe = recipe_of(
+            preset,
+            read_alphabet(alphabet, manifest),
+            augment=augment,
+            dropout=dropout,
+            init_from=str(init_from) if init_from else None,
+            batch_seconds=batch_seconds,
+        )
         train_step, batches = steps_of(read_manifest(manifest), recipe)
         with bar("raising the rate") as progress:
             found = find(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
@@ -184,28 +183,30 @@ def train(
     with exit_codes(interrupted=CONTINUES):
         start_tensorflow()
         from training.manifest import read_manifest
+        from training.recipe import recipe_of
         from training.tracking import make_tracker
         from training.train import is_finished
         from training.train import train as run_training
 
-        given: dict[str, Any] = {
-            "epochs": epochs,
-            "learning_rate": learning_rate,
-            "batch_seconds": batch_seconds,
-            "seed": seed,
-            "repeat": _parse_repeat(repeat) if repeat else None,
-            "init_from": str(init_from) if init_from else None,
-            "average_decay": average,
-            "patience": patience,
-            "sort_first_epoch": sort_first_epoch,
-            "accumulate": accumulate,
-            "precision": precision.value if precision else None,
-            "jit_compile": xla,
-            "strategy": strategy.value if strategy else None,
-        }
-        settings = {key: value for key, value in given.items() if value is not None}
-        recipe = make_recipe(
-            preset, alphabet, manifest, settings, augment, dropout=dropout, noises=noises
+        recipe = recipe_of(
+            preset,
+            read_alphabet(alphabet, manifest),
+            augment=augment,
+            noises=noises,
+            dropout=dropout,
+            epochs=epochs,
+            learning_rate=learning_rate,
+            batch_seconds=batch_seconds,
+            seed=seed,
+            repeat=_parse_repeat(repeat) if repeat else None,
+            init_from=str(init_from) if init_from else None,
+            average_decay=average,
+            patience=patience,
+            sort_first_epoch=sort_first_epoch,
+            accumulate=accumulate,
+            precision=precision.value if precision else None,
+            jit_compile=xla,
+            strategy=strategy.value if strategy else None,
         )
         trackers = [make_tracker(name, output) for name in dict.fromkeys(track or ())]
         utterances = read_manifest(manifest)
@@ -226,6 +227,8 @@ def train(
             errors.print("stopped and saved; the same command continues")
             raise typer.Exit(INTERRUPTED)
         say(f"{best}: next, `stt export {output}`")
+        if init_from and (init_from / "language_model").exists():
+            say(f"the language model of {init_from} is not carried over: docs/training.md says how")
 
 
 def _open_cache(folder: Path, utterances: list[Any], recipe: Any) -> Any:
@@ -235,43 +238,13 @@ def _open_cache(folder: Path, utterances: list[Any], recipe: Any) -> Any:
         return open_cache(folder, utterances, recipe, progress)
 
 
-def make_recipe(
-    preset: PresetName,
-    alphabet: Path | None,
-    manifest: Path,
-    settings: dict[str, Any],
-    strength: Strength,
-    *,
-    dropout: float | None = None,
-    noises: Path | None = None,
-) -> Any:
-    """Return the `Recipe` of a preset, of the model to start from, and of what was asked for."""
-    from config import AudioConfig
+def read_alphabet(alphabet: Path | None, manifest: Path) -> Any:
+    """Return the alphabet in a file; if none is given, of the manifest, or English."""
     from speech.alphabet import Alphabet
-    from training.augmentation import STRENGTHS
-    from training.initialise import read_source
-    from training.recipe import Recipe
 
-    chosen = PRESETS[preset]
-    if init_from := settings.get("init_from"):
-        source = read_source(Path(init_from))
-        chosen = replace(chosen, features=source.features, network=source.network)
-    network = chosen.network if dropout is None else replace(chosen.network, dropout=dropout)
-    lowest = chosen.training.final_learning_rate
-    peak = settings.get("learning_rate", chosen.training.learning_rate)
-    settings = {**settings, "final_learning_rate": min(lowest, peak)}
     prepared = folder_of(manifest) / ALPHABET_FILE
     file = alphabet or (prepared if prepared.exists() else None)
-    return Recipe(
-        audio=AudioConfig(),
-        features=chosen.features,
-        network=network,
-        alphabet=Alphabet.read(file) if file else Alphabet(),
-        training=replace(chosen.training, **settings),
-        augmentation=replace(
-            STRENGTHS[strength.value], recorded_noise_folder=str(noises) if noises else ""
-        ),
-    )
+    return Alphabet.read(file) if file else Alphabet()
 
 
 def _parse_repeat(values: list[str]) -> tuple[tuple[str, int], ...]:

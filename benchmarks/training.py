@@ -23,7 +23,6 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
-from config import PRESETS, AudioConfig
 from speech.alphabet import Alphabet
 from speech.audio import write_atomically
 from terminal import exit_codes
@@ -31,7 +30,7 @@ from training.augmentation import STRENGTHS
 from training.dataset import plan_seeds
 from training.epochs import make_loader
 from training.manifest import Split, Utterance, read_manifest
-from training.recipe import Recipe
+from training.recipe import Recipe, recipe_of
 from training.run import Run
 from training.selection import select_utterances
 from training.watcher import Hooks
@@ -63,16 +62,7 @@ class StepClock(keras.callbacks.Callback):
 
 def make_recipe(preset: str, alphabet: Alphabet, precision: str) -> Recipe:
     """Return a preset as `stt train --augment mild` runs it, for `ROUNDS` epochs."""
-    chosen = PRESETS[preset]
-    settings: Any = {"epochs": ROUNDS, "precision": precision}
-    return Recipe(
-        audio=AudioConfig(),
-        features=chosen.features,
-        network=chosen.network,
-        alphabet=alphabet,
-        training=replace(chosen.training, **settings),
-        augmentation=STRENGTHS["mild"],
-    )
+    return recipe_of(preset, alphabet, augment="mild", epochs=ROUNDS, precision=precision)
 
 
 def draw_clips(utterances: list[Utterance], seconds: float, recipe: Recipe) -> list[Utterance]:

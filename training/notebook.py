@@ -18,16 +18,14 @@ from config import PRESETS, AudioConfig, ServerConfig, SpeechToTextError
 from speech.alphabet import Alphabet
 from speech.audio import Waveform, decode_native
 from speech.pipeline import FILE_NAME
-from training.augmentation import STRENGTHS
 from training.checkpoint import read_state
 from training.corpus import PrepareConfig, prepare
 from training.corpus_report import to_markdown, write_report
 from training.cost import device_name
 from training.download import LJSPEECH_FOLDER, download_ljspeech
-from training.initialise import read_source
 from training.manifest import Split, Utterance
 from training.notebook_views import Line, show_markdown
-from training.recipe import Recipe
+from training.recipe import Recipe, recipe_of
 from training.run import BEST, CHECKPOINT
 from training.sample_download import download_sample
 from training.train import is_finished
@@ -104,23 +102,13 @@ def make_recipe(
     preset: str, *, epochs: int, augment: str = "none", init_from: Path | None = None
 ) -> Recipe:
     """Return what `stt train` would use for these options; a checkpoint every five minutes."""
-    chosen = PRESETS[preset]
-    if init_from:
-        source = read_source(init_from)
-        chosen = replace(chosen, features=source.features, network=source.network)
-    training = replace(
-        chosen.training,
+    return recipe_of(
+        preset,
+        Alphabet(),
+        augment=augment,
         epochs=epochs,
         init_from=str(init_from) if init_from else None,
         checkpoint_minutes=5.0,
-    )
-    return Recipe(
-        audio=AudioConfig(),
-        features=chosen.features,
-        network=chosen.network,
-        alphabet=Alphabet(),
-        training=training,
-        augmentation=STRENGTHS[augment],
     )
 
 

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
 
 import keras
 
-from config import AudioConfig, FeatureConfig, NetworkConfig, TrainingConfig
+from config import PRESETS, AudioConfig, FeatureConfig, NetworkConfig, TrainingConfig
 from speech.alphabet import Alphabet
-from training.augmentation import AugmentationConfig
+from training.augmentation import STRENGTHS, AugmentationConfig
+from training.initialise import read_source
 from training.networks.deepspeech2 import build_deepspeech2
 
 
@@ -24,6 +27,46 @@ class Recipe:
     alphabet: Alphabet
     training: TrainingConfig
     augmentation: AugmentationConfig
+
+
+def recipe_of(
+    preset: str,
+    alphabet: Alphabet,
+    *,
+    augment: str = "none",
+    noises: Path | None = None,
+    dropout: float | None = None,
+    **training: Any,
+) -> Recipe:
+    """Return a preset with what was asked for besides; of the model to start from, if there is one.
+
+    Args:
+        augment: one of `STRENGTHS`.
+        noises: folder of recordings that are added as noise.
+        training: fields of `TrainingConfig`; those that are None are left as they are.
+
+    Raises:
+        ModelError: there is no model in the folder `init_from`.
+        ValueError: a setting is out of its range.
+    """
+    chosen = PRESETS[preset]
+    settings = {name: value for name, value in training.items() if value is not None}
+    if init_from := settings.get("init_from"):
+        source = read_source(Path(init_from))
+        chosen = replace(chosen, features=source.features, network=source.network)
+    network = chosen.network if dropout is None else replace(chosen.network, dropout=dropout)
+    lowest = chosen.training.final_learning_rate
+    peak = settings.get("learning_rate", chosen.training.learning_rate)
+    return Recipe(
+        audio=AudioConfig(),
+        features=chosen.features,
+        network=network,
+        alphabet=alphabet,
+        training=replace(chosen.training, final_learning_rate=min(lowest, peak), **settings),
+        augmentation=replace(
+            STRENGTHS[augment], recorded_noise_folder=str(noises) if noises else ""
+        ),
+    )
 
 
 def build_network(recipe: Recipe) -> keras.Model:
