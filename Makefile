@@ -66,7 +66,8 @@ english-small: $(INSTALLED)  ## train the bundled model anew; continues where it
 		--repeat ljspeech=6 --augment light --dropout 0.15 --average 0.998 --precision bfloat16 --learning-rate 1e-3
 	rm -rf $(ENGLISH)/saved_model
 	$(BIN)/stt export runs/english-small --precision float16 --to $(ENGLISH)
-	$(BIN)/stt lm build $(SPEECH)/ljspeech_transcripts.csv --exclude-manifest Data/english --model $(ENGLISH)
+	$(BIN)/stt lm build $(TRANSCRIPTS) --exclude-manifest Data/english --model $(ENGLISH)
+	$(BIN)/stt lm build $(TRANSCRIPTS) --exclude-manifest Data/english --words --prune 0,1,1 --model $(ENGLISH)
 	$(BIN)/stt lm tune Data/english --model $(ENGLISH)
 
 $(INSTALLED): requirements.txt pyproject.toml

@@ -67,7 +67,9 @@ app = typer.Typer(
 def build(
     texts: Annotated[
         list[Path] | None,
-        typer.Argument(help="Text files, a sentence a line; tables `id|text` (.csv, .psv)."),
+        typer.Argument(
+            help="Files, a sentence a line; tables `id|text` (.csv, .psv) or `id TAB text` (.tsv)."
+        ),
     ] = None,
     manifest: Annotated[
         Path | None, typer.Option(help="Learn from its training split too; holds out the others.")
@@ -98,7 +100,7 @@ def build(
         bool,
         typer.Option(
             "--words/--characters",
-            help="What the n-grams are made of; MODEL decodes with characters.",
+            help="What the n-grams are made of: characters search, words choose among their texts.",
         ),
     ] = False,
 ) -> None:
@@ -144,14 +146,9 @@ def _target(output: Path | None, model: Path | None, *, words: bool) -> Path:
     if output is None and model is None:
         raise ValueError("got neither --output nor --model; needed: where to write")
     if output is None and model is not None:
-        from speech.decoding.decoder import LANGUAGE_MODEL
+        from speech.decoding.decoder import LANGUAGE_MODEL, WORD_MODEL
 
-        if words:
-            raise ValueError(
-                "got --words and --model without --output; needed: where to write, as no model "
-                "decodes with words"
-            )
-        return model / LANGUAGE_MODEL
+        return model / (WORD_MODEL if words else LANGUAGE_MODEL)
     if output is None or not output.name.endswith((".arpa", ".arpa.gz")) or output.is_dir():
         raise ValueError(
             f"got --output {output}; needed: a file whose name ends in .arpa or .arpa.gz"
@@ -253,12 +250,11 @@ def _check(language_model: LanguageModel, asked: _Request) -> None:
 def _write(target: Path, language_model: LanguageModel, asked: _Request) -> None:
     """Write the model beside `target`, load it as a decoder would, and only then rename it.
 
-    Words are not loaded: no decoder takes them.
-
     Raises:
         ModelError: it does not load; `target` stays as it was.
     """
     from speech.decoding.beam import BeamDecoder
+    from speech.decoding.rescoring import WordModel
     from training.language_model import write_arpa
 
     target.parent.mkdir(parents=True, exist_ok=True)
@@ -266,7 +262,9 @@ def _write(target: Path, language_model: LanguageModel, asked: _Request) -> None
         made = Path(folder) / target.name
         write_arpa(made, language_model)
         try:
-            if not asked.words:
+            if asked.words:
+                WordModel(made)
+            else:
                 BeamDecoder(asked.alphabet, DecodingConfig(), made)
         except ModelError as error:
             reason = str(error).replace(str(made), "that was made")

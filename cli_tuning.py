@@ -32,15 +32,17 @@ def tune(
     """Find the weights of MODEL's beam search on a validation split, then fit its confidence.
 
     Writes `language_model/decoding.json` and `confidence.json` into MODEL, and prints the word
-    error rate of every pair of weights. Clips longer than a piece of a recording are left out.
+    error rate of every pair of weights; then those of a language model of words, if there is one.
+    Clips longer than a piece of a recording are left out.
 
     Example: `stt lm tune Data/mine --model Models/mine`
     """
     with exit_codes():
         from predictor import load_predictor
-        from speech.decoding.decoder import LANGUAGE_MODEL, Decoder
+        from speech.decoding.decoder import LANGUAGE_MODEL, WORD_MODEL, Decoder
+        from speech.decoding.rescoring import WordModel
         from training.manifest import Split, read_manifest
-        from training.tuning import search
+        from training.tuning import search, search_words
 
         language_model = model / LANGUAGE_MODEL
         if not language_model.exists():
@@ -54,8 +56,16 @@ def tune(
         with bar("searching") as progress:
             surface = search(language_model, alphabet, config, heard, progress)
         _say_best(surface)
-        decoder = Decoder(alphabet, surface.best, language_model=language_model)
-        _write(model, surface.best, _fit_confidence(decoder, heard))
+        words = WordModel(model / WORD_MODEL) if (model / WORD_MODEL).exists() else None
+        if words:
+            with bar("searching, with words") as progress:
+                surface = search_words(
+                    language_model, words, alphabet, surface.best, heard, progress
+                )
+            _say_best(surface)
+        best = surface.best
+        decoder = Decoder(alphabet, best, language_model=language_model, words=words)
+        _write(model, best, _fit_confidence(decoder, heard))
 
 
 def _settings(model: Path) -> DecodingConfig:
@@ -83,9 +93,10 @@ def _hear(predictor: Predictor, utterances: Sequence[Utterance]) -> list[Heard]:
 def _say_best(surface: Surface) -> None:
     best = surface.best
     # Whole even where the terminal is narrower: a cut number says nothing.
-    width = max(console.width, 6 * len(surface.word_scores) + 12)
+    width = max(console.width, 6 * len(surface.columns) + 12)
     console.print(_surface_table(surface), width=width, crop=False, soft_wrap=True)
-    say(f"lm_weight {best.lm_weight}, word_score {best.word_score}: WER {surface.wer.min():.3f}")
+    chosen = ", ".join(f"{name} {getattr(best, name)}" for name in surface.names)
+    say(f"{chosen}: WER {surface.wer.min():.3f}")
     for name in surface.at_edge:
         say(f"the best {name}, {getattr(best, name)}, is at the edge of what was searched")
 
@@ -116,12 +127,13 @@ def _write(model: Path, best: DecodingConfig, fitted: Fitted | None) -> None:
 
 def _surface_table(surface: Surface) -> Table:
     """Show word error rates: a row a weight, a column a score, the lowest in bold."""
-    table = Table(title="word error rate: lm_weight down, word_score across", box=SIMPLE_HEAD)
+    down, across = surface.names
+    table = Table(title=f"word error rate: {down} down, {across} across", box=SIMPLE_HEAD)
     table.padding = (0, 1, 0, 0)
-    for score in ("", *(f"{score:g}" for score in surface.word_scores)):
+    for score in ("", *(f"{score:g}" for score in surface.columns)):
         table.add_column(score, justify="right", no_wrap=True, min_width=4)
     lowest = surface.wer.min()
-    for weight, row in zip(surface.lm_weights, surface.wer, strict=True):
+    for weight, row in zip(surface.rows, surface.wer, strict=True):
         cells = [f"{wer:.3f}".removeprefix("0") for wer in row]
         bold = [f"[bold]{c}[/]" if r == lowest else c for c, r in zip(cells, row, strict=True)]
         table.add_row(f"{weight:g}", *bold)

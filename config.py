@@ -269,6 +269,9 @@ class DecodingConfig:
         beam_width: texts kept a frame.
         lm_weight: of the language model's log10 probability beside the network's in nats.
         word_score: added for each frame that is a space, in nats; over 0 gives more words.
+        word_lm_weight: of the log10 probability by a language model of words, if there is one,
+            which then chooses among the texts of the beam.
+        unknown_word_score: added then for each word that it does not know, in nats.
         beam_threshold: texts that are so many nats behind the best one are dropped.
         max_symbols: the likeliest symbols of a frame that are tried.
         blank_share: of frames in a row whose blank is likelier than this, one is kept.
@@ -278,6 +281,8 @@ class DecodingConfig:
     beam_width: int = 32
     lm_weight: float = 1.4
     word_score: float = 0.0
+    word_lm_weight: float = 1.0
+    unknown_word_score: float = -3.0
     beam_threshold: float = 8.0
     max_symbols: int = 5
     blank_share: float = 0.95
@@ -289,6 +294,11 @@ class DecodingConfig:
         _check(1 <= self.beam_width <= 1024, f"beam_width {self.beam_width} is not in 1 to 1024")
         _check(0 <= self.lm_weight < inf, f"lm_weight {self.lm_weight} is negative")
         _check(-inf < self.word_score < inf, f"word_score {self.word_score} is not a number")
+        _check(0 <= self.word_lm_weight < inf, f"word_lm_weight {self.word_lm_weight} is negative")
+        _check(
+            -inf < self.unknown_word_score < inf,
+            f"unknown_word_score {self.unknown_word_score} is not a number",
+        )
         _check(
             0 < self.beam_threshold < inf, f"beam_threshold {self.beam_threshold} is not positive"
         )

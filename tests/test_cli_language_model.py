@@ -14,7 +14,7 @@ import cli
 from config import PRESETS, AudioConfig, DecodingConfig
 from speech.alphabet import BLANK, Alphabet
 from speech.decoding.beam import BeamDecoder, symbol_names
-from speech.decoding.decoder import LANGUAGE_MODEL, Decoder
+from speech.decoding.decoder import LANGUAGE_MODEL, WORD_MODEL, Decoder
 from speech.pipeline import Pipeline, read_pipeline, write_pipeline
 from training import language_model
 from training.manifest import Split, Utterance, write_manifest
@@ -138,15 +138,13 @@ def test_a_model_gives_alphabet_and_place(run, book: Path, model: Path) -> None:
     Decoder.of_model(model, read_pipeline(model).alphabet)
 
 
-def test_no_words_are_written_where_no_decoder_reads_them(run, book: Path, model: Path) -> None:
+def test_words_have_a_place_in_a_model_too(run, book: Path, model: Path) -> None:
+    assert run("build", book, "--model", "mine").exit_code == 0
     result = run("build", book, "--model", "mine", "--words")
-    assert result.exit_code == 2
-    assert "got --words and --model without --output" in result.stderr
-    assert not (model / "language_model").exists()
-    result = run("build", book, "--model", "mine", "--words", "--output", "w.arpa")
     assert result.exit_code == 0, result.output
-    assert "in 1812 </s>" in ngrams(Path("w.arpa"))
-    assert not (model / "language_model").exists()
+    assert "in 1812 </s>" in ngrams(model / WORD_MODEL)
+    assert "1 8 1 2 </s>" in ngrams(model / LANGUAGE_MODEL)
+    Decoder.of_model(model, read_pipeline(model).alphabet)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,11 @@ def test_tables_give_their_last_column(tmp_path: Path, name: str) -> None:
     assert list(read_sentences(tmp_path / name)) == ['in two "parts"', "c"]
 
 
+def test_tabs_divide_a_tsv(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("1-2-3\tONE | TWO\n1-2-4\tTHREE\n", encoding="utf-8")
+    assert list(read_sentences(tmp_path / "a.tsv")) == ["ONE | TWO", "THREE"]
+
+
 def test_other_files_give_their_lines(tmp_path: Path) -> None:
     (tmp_path / "book.txt").write_bytes("\ufeffone | two\r\nthree".encode())
     assert [line.strip() for line in read_sentences(tmp_path / "book.txt")] == [
@@ -60,10 +65,13 @@ def test_other_files_give_their_lines(tmp_path: Path) -> None:
     ]
 
 
-@pytest.mark.parametrize("name", ["missing.txt", "missing.csv", "latin.txt", "bare.csv", "."])
+@pytest.mark.parametrize(
+    "name", ["missing.txt", "missing.csv", "latin.txt", "bare.csv", "bare.tsv", "."]
+)
 def test_files_that_cannot_be_read_are_named(tmp_path: Path, name: str) -> None:
     (tmp_path / "latin.txt").write_bytes(b"caf\xe9\n")
-    (tmp_path / "bare.csv").write_text("no column\n", encoding="utf-8")
+    for table in ("bare.csv", "bare.tsv"):
+        (tmp_path / table).write_text("no column\n", encoding="utf-8")
     with pytest.raises(CorpusError, match=rf"{name}.*needed"):
         list(read_sentences(tmp_path / name))
 

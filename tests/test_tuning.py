@@ -1,6 +1,7 @@
 """Tuning finds what it should, on clips whose best settings are known, and writes it beside."""
 
 import json
+import re
 import shutil
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,11 +15,13 @@ import cli
 import cli_tuning
 from config import CorpusError, DecodingConfig, ModelError, ServerConfig
 from predictor import load_predictor
+from speech.alphabet import normalise
 from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
 from speech.decoding.confidence import read_confidence
-from speech.decoding.decoder import LANGUAGE_MODEL, SETTINGS, Decoder, read_decoding
+from speech.decoding.decoder import LANGUAGE_MODEL, SETTINGS, WORD_MODEL, Decoder, read_decoding
 from tests.clips import write_clip
 from tests.test_decoder import ALPHABET, heard
+from tests.test_rescoring import write_model
 from training import tuning
 from training.manifest import Split, Utterance, read_manifest, write_manifest
 from training.tuning import Axis, Heard, fit_confidence, fit_logistic, hear, search, write_tuned
@@ -78,9 +81,9 @@ def test_the_lowest_error_rate_wins(bundled: Path) -> None:
     surface = search(
         bundled / LANGUAGE_MODEL, ALPHABET, config, clips(0.9), lambda *n: seen.append(n)
     )
-    assert surface.wer.shape == (len(surface.lm_weights), len(surface.word_scores))
-    place = surface.lm_weights.index(surface.best.lm_weight)
-    column = surface.word_scores.index(surface.best.word_score)
+    assert surface.wer.shape == (len(surface.rows), len(surface.columns))
+    place = surface.rows.index(surface.best.lm_weight)
+    column = surface.columns.index(surface.best.word_score)
     assert surface.wer[place, column] == surface.wer.min() < surface.wer.max()
     assert surface.best.beam_width == 8
     assert seen[-1] == (surface.wer.size, surface.wer.size)
@@ -90,7 +93,7 @@ def test_a_best_inside_is_found_without_a_wider_search(monkeypatch) -> None:
     best_at((1.4, 0.5), monkeypatch)
     surface, seen = search_told()
     assert (surface.best.lm_weight, surface.best.word_score) == (1.4, 0.5)
-    assert (surface.lm_weights[0], surface.lm_weights[-1]) == (0.8, 3.0)
+    assert (surface.rows[0], surface.rows[-1]) == (0.8, 3.0)
     assert seen == [(done, 72) for done in range(1, 73)]
     assert surface.at_edge == ()
 
@@ -101,10 +104,10 @@ def test_the_search_grows_until_the_best_is_inside(monkeypatch, place) -> None:
     surface, seen = search_told()
     assert (surface.best.lm_weight, surface.best.word_score) == place
     assert surface.at_edge == ()
-    assert surface.wer.shape == (len(surface.lm_weights), len(surface.word_scores))
+    assert surface.wer.shape == (len(surface.rows), len(surface.columns))
     assert (
         surface.wer.min()
-        == surface.wer[surface.lm_weights.index(place[0]), surface.word_scores.index(place[1])]
+        == surface.wer[surface.rows.index(place[0]), surface.columns.index(place[1])]
     )
     assert seen[-1] == (surface.wer.size, surface.wer.size)
 
@@ -112,11 +115,11 @@ def test_the_search_grows_until_the_best_is_inside(monkeypatch, place) -> None:
 def test_a_best_beyond_all_bounds_is_said_to_be_at_an_edge(monkeypatch) -> None:
     best_at((100.0, 0.0), monkeypatch)
     surface, _ = search_told()
-    assert surface.best.lm_weight == tuning.LM_WEIGHTS.most == surface.lm_weights[-1]
+    assert surface.best.lm_weight == tuning.LM_WEIGHTS.most == surface.rows[-1]
     assert surface.at_edge == ("lm_weight",)
     best_at((-1.0, -100.0), monkeypatch)
     surface, _ = search_told()
-    assert (surface.lm_weights[0], surface.word_scores[0]) == (0.0, tuning.WORD_SCORES.least)
+    assert (surface.rows[0], surface.columns[0]) == (0.0, tuning.WORD_SCORES.least)
     assert surface.at_edge == ("lm_weight", "word_score")
 
 
@@ -287,6 +290,21 @@ def test_tune_mends_what_is_broken(tune_on_samples, model: Path) -> None:
     assert read_confidence(model) is not None
 
 
+def test_tune_weighs_words_too(tune_on_samples, model: Path, tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(tuning, "WORD_LM_WEIGHTS", Axis(low=0, high=1, step=1, least=0, most=1))
+    none = Axis(low=0, high=0, step=1, least=0, most=0)
+    monkeypatch.setattr(tuning, "UNKNOWN_WORD_SCORES", none)
+    rows = Path("Data/samples/metadata.csv").read_text(encoding="utf-8").splitlines()
+    said = [normalise(row.split("|")[1], ALPHABET) for row in rows]
+    write_model(model / WORD_MODEL, said)
+    result = tune_on_samples()
+    assert result.exit_code == 0, result.output
+    assert "word error rate: word_lm_weight down, unknown_word_score across" in result.stdout
+    assert read_decoding(model).word_lm_weight == 1.0, "it knows what was said"
+    rates = [float(found) for found in re.findall(r": WER (\d\.\d+)", result.stdout)]
+    assert rates[1] < rates[0]
+
+
 def test_confidence_that_cannot_be_fitted_anew_does_not_stay(
     tune_on_samples, model: Path, bundled: Path, monkeypatch
 ) -> None:
@@ -307,7 +325,12 @@ def test_every_rate_of_a_wide_table_is_whole(capsys) -> None:
     weights, scores = tuple(np.arange(0, 6, 0.5)), tuple(np.arange(-6, 4.5, 0.5))
     wer = np.arange(len(weights) * len(scores)).reshape(len(weights), -1) / 1000 + 0.3
     surface = tuning.Surface(
-        lm_weights=weights, word_scores=scores, wer=wer, best=DecodingConfig(), at_edge=()
+        names=("lm_weight", "word_score"),
+        rows=weights,
+        columns=scores,
+        wer=wer,
+        best=DecodingConfig(),
+        at_edge=(),
     )
     cli_tuning._say_best(surface)
     shown = capsys.readouterr().out

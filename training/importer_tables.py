@@ -61,6 +61,15 @@ def piped_lines(path: Path) -> Iterator[tuple[int, str, str]]:
         yield number, columns[0].strip(), columns[-1]
 
 
+def tabbed_lines(path: Path) -> Iterator[tuple[int, str, str]]:
+    """Yield line number, id and text of `id TAB text` lines; quotes are plain characters."""
+    for number, line in read_lines(path):
+        name, tab, text = line.partition("\t")
+        if not tab:
+            raise CorpusError(f"{path}, line {number}: got {line[:60]!r}; needed: id TAB text")
+        yield number, name.strip(), text.strip()
+
+
 def find_audio(folder: Path) -> dict[str, Path]:
     """Return the audio files below `folder` by name without suffix; the least deep of twins."""
     paths = [p for p in folder.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES]

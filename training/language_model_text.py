@@ -10,10 +10,10 @@ from pathlib import Path
 from config import CorpusError
 from speech.alphabet import Alphabet, normalise
 from speech.decoding.beam import SPACE
-from training.importer_tables import piped_lines
+from training.importer_tables import piped_lines, tabbed_lines
 from training.manifest import Split, Utterance
 
-TABLE_SUFFIXES = (".csv", ".psv")
+_TABLES = {".csv": piped_lines, ".psv": piped_lines, ".tsv": tabbed_lines}
 
 
 @dataclass
@@ -32,13 +32,15 @@ class TextCounts:
 
 
 def read_sentences(path: Path) -> Iterator[str]:
-    """Yield the lines of a text file; the last columns of a table `id|text` (`.csv`, `.psv`).
+    """Yield the lines of a text file; the texts of a table.
+
+    A table is `id|text` (`.csv`, `.psv`) or `id TAB text` (`.tsv`).
 
     Raises:
         CorpusError: it cannot be read as UTF-8, or a line of a table has one column.
     """
-    if path.suffix.lower() in TABLE_SUFFIXES:
-        yield from (text for _, _, text in piped_lines(path))
+    if lines_of := _TABLES.get(path.suffix.lower()):
+        yield from (text for _, _, text in lines_of(path))
         return
     try:
         with path.open(encoding="utf-8-sig") as lines:

@@ -16,7 +16,7 @@ from pathlib import Path
 from config import AudioConfig, AudioError, CorpusError
 from speech import audio
 from training.clip_check import safe_name
-from training.importer_tables import piped_lines, read_lines
+from training.importer_tables import piped_lines, tabbed_lines
 from training.synthesis_programs import Manner, speak
 from training.synthesis_voices import (
     PACKAGES,
@@ -73,15 +73,8 @@ def read_texts(path: Path) -> dict[str, str]:
     Raises:
         CorpusError: unreadable, or a line of another form.
     """
-    if path.suffix.lower() != ".tsv":
-        return {name: text for _, name, text in piped_lines(path)}
-    texts: dict[str, str] = {}
-    for number, line in read_lines(path):
-        name, tab, text = line.partition("\t")
-        if not tab:
-            raise CorpusError(f"{path}, line {number}: got {line[:60]!r}; needed: id TAB text")
-        texts[name.strip()] = text.strip()
-    return texts
+    lines = tabbed_lines if path.suffix.lower() == ".tsv" else piped_lines
+    return {name: text for _, name, text in lines(path)}
 
 
 def draw_texts(

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
+from typing import Any
 
 import jiwer
 import numpy as np
@@ -23,6 +24,7 @@ from speech.decoding.beam import BeamDecoder
 from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
 from speech.decoding.confidence import MEASURES, ConfidenceModel, write_confidence
 from speech.decoding.decoder import SETTINGS, Decoder
+from speech.decoding.rescoring import WordModel
 from speech.segmentation import SegmentationConfig
 from training.manifest import Utterance
 from training.reliability import right_words
@@ -67,6 +69,8 @@ class Axis:
 
 LM_WEIGHTS = Axis(low=0.8, high=3.0, step=0.2, least=0.0, most=6.0)
 WORD_SCORES = Axis(low=-1.5, high=1.0, step=0.5, least=-6.0, most=4.0)
+WORD_LM_WEIGHTS = Axis(low=0.0, high=2.0, step=0.25, least=0.0, most=6.0)
+UNKNOWN_WORD_SCORES = Axis(low=-8.0, high=0.0, step=1.0, least=-16.0, most=6.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,13 +91,15 @@ class Fitted:
 
 @dataclass(frozen=True, kw_only=True)
 class Surface:
-    """Word error rates float64 `[lm_weights, word_scores]`, and the settings of the lowest.
+    """Word error rates float64 `[rows, columns]`, and the settings of the lowest.
 
-    `at_edge` names the settings for which a value outside of the table may be better still.
+    `names` are the two settings that were tried; `at_edge` those for which a value outside of the
+    table may be better still.
     """
 
-    lm_weights: tuple[float, ...]
-    word_scores: tuple[float, ...]
+    names: tuple[str, str]
+    rows: tuple[float, ...]
+    columns: tuple[float, ...]
     wer: NDArray[np.float64]
     best: DecodingConfig
     at_edge: tuple[str, ...] = ()
@@ -148,41 +154,88 @@ def search(
             other clips, or the network knows nothing yet.
     """
     beam = BeamDecoder(alphabet, config, language_model)
+
+    def texts(settings: DecodingConfig) -> list[str]:
+        decoder = beam.with_config(replace(settings, decoder="beam"))
+        return [decoder.decode(clip.log_probs)[0].text for clip in heard]
+
+    axes = {"lm_weight": LM_WEIGHTS, "word_score": WORD_SCORES}
+    return _search(axes, config, texts, heard, progress)
+
+
+def search_words(
+    language_model: Path,
+    words: WordModel,
+    alphabet: Alphabet,
+    config: DecodingConfig,
+    heard: Sequence[Heard],
+    progress: Progress,
+) -> Surface:
+    """Find, as `search` does, the weights with which `words` chooses among the texts of a beam."""
+    beam = BeamDecoder(alphabet, config, language_model)
+    found = [beam.decode(clip.log_probs, n_best=config.beam_width) for clip in heard]
+
+    def texts(settings: DecodingConfig) -> list[str]:
+        return [words.rescore(hypotheses, settings)[0].text for hypotheses in found]
+
+    axes = {"word_lm_weight": WORD_LM_WEIGHTS, "unknown_word_score": UNKNOWN_WORD_SCORES}
+    return _search(axes, config, texts, heard, progress)
+
+
+def _search(
+    axes: dict[str, Axis],
+    config: DecodingConfig,
+    texts: Callable[[DecodingConfig], list[str]],
+    heard: Sequence[Heard],
+    progress: Progress,
+) -> Surface:
+    """Try all pairs of values of two settings, and more as long as the best is at an edge."""
     references = [clip.reference for clip in heard]
-    weights, scores = LM_WEIGHTS, WORD_SCORES
+    (first, second), (rows, columns) = axes, axes.values()
     rates: dict[tuple[float, float], float] = {}
 
-    def at_edge(pair: tuple[float, float]) -> bool:
-        return weights.is_edge(pair[0]) or scores.is_edge(pair[1])
+    def settings_of(pair: tuple[float, float]) -> DecodingConfig:
+        values: dict[str, Any] = dict(zip(axes, pair, strict=True))
+        return replace(config, decoder="beam", **values)
 
     while True:
-        grid = list(product(weights.values, scores.values))
-        for lm_weight, word_score in [pair for pair in grid if pair not in rates]:
-            own = replace(config, decoder="beam", lm_weight=lm_weight, word_score=word_score)
-            decoder = beam.with_config(own)
-            texts = [decoder.decode(clip.log_probs)[0].text for clip in heard]
-            rates[lm_weight, word_score] = float(jiwer.wer(references, texts))
+        grid = list(product(rows.values, columns.values))
+        for pair in [pair for pair in grid if pair not in rates]:
+            rates[pair] = float(jiwer.wer(references, texts(settings_of(pair))))
             progress(len(rates), len(grid))
-        wer = np.reshape([rates[pair] for pair in grid], (len(weights.values), -1))
-        around = dict(zip(grid, uniform_filter(wer, 3, mode="nearest").flat, strict=True))
-        best = min(grid, key=lambda p: (rates[p], around[p].round(6), at_edge(p)))
-        wider = weights.around(best[0]), scores.around(best[1])
-        if wider == (weights, scores):
+        wer = np.reshape([rates[pair] for pair in grid], (len(rows.values), -1))
+        best = _lowest(grid, wer, rows, columns)
+        wider = rows.around(best[0]), columns.around(best[1])
+        if wider == (rows, columns):
             break
-        weights, scores = wider
+        rows, columns = wider
     if rates[best] >= 1:
         raise CorpusError(
             f"the lowest word error rate is {rates[best]:.2f}; needed: a trained model and its own "
             "validation clips"
         )
-    edges = {"lm_weight": weights.is_edge(best[0]), "word_score": scores.is_edge(best[1])}
+    edges = {first: rows.is_edge(best[0]), second: columns.is_edge(best[1])}
     return Surface(
-        lm_weights=weights.values,
-        word_scores=scores.values,
+        names=(first, second),
+        rows=rows.values,
+        columns=columns.values,
         wer=wer,
-        best=replace(config, decoder="beam", lm_weight=best[0], word_score=best[1]),
+        best=settings_of(best),
         at_edge=tuple(name for name, is_edge in edges.items() if is_edge),
     )
+
+
+def _lowest(
+    grid: list[tuple[float, float]], wer: NDArray[np.float64], rows: Axis, columns: Axis
+) -> tuple[float, float]:
+    """Return the best pair: of equal rates, among the lowest others, and not at an edge."""
+    around = uniform_filter(wer, 3, mode="nearest").round(6)
+
+    def rank(place: int) -> tuple[float, float, bool]:
+        row, column = grid[place]
+        return wer.flat[place], around.flat[place], rows.is_edge(row) or columns.is_edge(column)
+
+    return grid[min(range(len(grid)), key=rank)]
 
 
 def fit_confidence(decoder: Decoder, heard: Sequence[Heard]) -> Fitted:

@@ -20,18 +20,14 @@ from flashlight.lib.text.decoder import (
     LexiconFreeDecoderOptions,
     ZeroLM,
 )
-from flashlight.lib.text.decoder.kenlm import KenLM
-from flashlight.lib.text.dictionary import Dictionary
 from numpy.typing import NDArray
 
 from config import DecodingConfig, DecodingError, ModelError
-from quiet_start import standard_error_unheard
 from speech.alphabet import Alphabet
+from speech.decoding.arpa import UNKNOWN, load_arpa
 from speech.decoding.greedy import check_log_probs
 
 SPACE = "<space>"
-_UNKNOWN = "<unk>"
-_MAX_ORDER = 6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -165,23 +161,11 @@ def symbol_names(alphabet: Alphabet) -> list[str]:
 
 
 def _load(path: Path, names: list[str]) -> LM:
-    if not path.is_file():
-        raise ModelError(f"no language model {path}")
-    dictionary = Dictionary()
-    for name in [*names, _UNKNOWN]:
-        dictionary.add_entry(name)
-    try:
-        with standard_error_unheard():  # a bar, and advice on another kind of file
-            language_model = KenLM(str(path), dictionary)
-    except (RuntimeError, UnicodeDecodeError) as error:  # the latter: its message quotes the file
-        raise ModelError(
-            f"cannot load the language model {path}: {_reason(error)}; needed: an ARPA file of "
-            f"order 2 to {_MAX_ORDER}"
-        ) from error
+    language_model = load_arpa(path, names)
     start = language_model.start(False)
-    symbols = [*names[1:], _UNKNOWN]
+    symbols = [*names[1:], UNKNOWN]
     scores = {name: language_model.score(start, 1 + i)[1] for i, name in enumerate(symbols)}
-    unknown = {name for name, score in scores.items() if score == scores[_UNKNOWN]}
+    unknown = {name for name, score in scores.items() if score == scores[UNKNOWN]}
     if SPACE in unknown or len(unknown) == len(scores):
         example = SPACE if SPACE in unknown else names[-1]
         raise ModelError(
@@ -189,14 +173,6 @@ def _load(path: Path, names: list[str]) -> LM:
             "alphabet's symbols"
         )
     return language_model
-
-
-def _reason(error: Exception) -> str:
-    """Return what KenLM found, without the place in its own source and the ways to build it."""
-    if isinstance(error, UnicodeDecodeError):
-        return "it is not text"
-    lines = str(error).split("threw", 1)[-1].strip().splitlines()
-    return lines[min(1, len(lines) - 1)].split(".  ")[0]
 
 
 def kept_frames(

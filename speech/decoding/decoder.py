@@ -17,8 +17,10 @@ from speech.decoding.beam import BeamDecoder, Hypothesis
 from speech.decoding.confidence import ConfidenceModel, measure_words, read_confidence
 from speech.decoding.greedy import greedy_confidence, greedy_decode, greedy_score
 from speech.decoding.hotwords import HotWord, lift
+from speech.decoding.rescoring import WordModel
 
 LANGUAGE_MODEL = Path("language_model", "characters.arpa.gz")
+WORD_MODEL = Path("language_model", "words.arpa.gz")
 SETTINGS = Path("language_model", "decoding.json")
 _COMPARED = 8
 _GREEDY = DecodingConfig(decoder="greedy", lm_weight=0.0)
@@ -88,11 +90,12 @@ class Decoder:
         config: DecodingConfig,
         *,
         language_model: Path | None = None,
+        words: WordModel | None = None,
         confidence: ConfidenceModel | None = None,
     ) -> None:
         self.alphabet, self.config = alphabet, config
         self._beam = BeamDecoder(alphabet, config, language_model)
-        self._confidence = confidence
+        self._word_model, self._confidence = words, confidence
 
     @classmethod
     def of_model(cls, folder: Path, alphabet: Alphabet, *, tuned: bool = True) -> Decoder:
@@ -112,6 +115,7 @@ class Decoder:
             alphabet,
             _own_settings(folder, tuned) if has_one else _GREEDY,
             language_model=language_model if has_one else None,
+            words=WordModel(folder / WORD_MODEL) if (folder / WORD_MODEL).exists() else None,
             confidence=read_confidence(folder) if tuned else None,
         )
 
@@ -129,9 +133,7 @@ class Decoder:
             score = greedy_score(log_probs, self.alphabet)
             hypotheses = [Hypothesis(text=greedy, score=score)]
         else:
-            count = max(options.n_best, _COMPARED)
-            width = options.beam_width
-            hypotheses = self._beam.decode(log_probs, beam_width=width, n_best=count)
+            hypotheses = self._search(log_probs, options)
         best = lift(hypotheses[0], log_probs, options.hotwords, self.alphabet)
         others = [h for h in hypotheses if h.text != best.text]
         # What hot words gain is no sign that the other words of the text are right.
@@ -145,6 +147,14 @@ class Decoder:
             measures=measures,
             hypotheses=tuple([best, *others][: options.n_best]),
         )
+
+    def _search(self, log_probs: NDArray[np.float32], options: DecodingOptions) -> list[Hypothesis]:
+        width = options.beam_width or self.config.beam_width
+        count = max(options.n_best, _COMPARED)
+        if self._word_model is None:
+            return self._beam.decode(log_probs, beam_width=width, n_best=count)
+        found = self._beam.decode(log_probs, beam_width=width, n_best=width)
+        return self._word_model.rescore(found, self.config)[:count]
 
     def _overall(
         self, words: Sequence[DecodedWord], log_probs: NDArray[np.float32], *, is_beam: bool
