@@ -19,12 +19,22 @@ from speech.alphabet import normalise
 from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
 from speech.decoding.confidence import read_confidence
 from speech.decoding.decoder import LANGUAGE_MODEL, SETTINGS, WORD_MODEL, Decoder, read_decoding
+from speech.decoding.rescoring import WordModel
 from tests.clips import write_clip
 from tests.test_decoder import ALPHABET, heard
 from tests.test_rescoring import write_model
 from training import tuning
 from training.manifest import Split, Utterance, read_manifest, write_manifest
-from training.tuning import Axis, Heard, fit_confidence, fit_logistic, hear, search, write_tuned
+from training.tuning import (
+    Axis,
+    Heard,
+    fit_confidence,
+    fit_logistic,
+    hear,
+    search,
+    search_words,
+    write_tuned,
+)
 
 
 @pytest.fixture
@@ -300,9 +310,24 @@ def test_tune_weighs_words_too(tune_on_samples, model: Path, tmp_path: Path, mon
     result = tune_on_samples()
     assert result.exit_code == 0, result.output
     assert "word error rate: word_lm_weight down, unknown_word_score across" in result.stdout
-    assert read_decoding(model).word_lm_weight == 1.0, "it knows what was said"
-    rates = [float(found) for found in re.findall(r": WER (\d\.\d+)", result.stdout)]
-    assert rates[1] < rates[0]
+    assert read_decoding(model).unknown_word_score == 0.0
+    assert len(re.findall(r": WER \d", result.stdout)) == 2
+
+
+def test_words_are_weighed_where_they_help(tmp_path: Path) -> None:
+    characters = write_model(tmp_path / "c.arpa", ["the cat sat", "the kat sat"] * 3, words=False)
+    words = WordModel(write_model(tmp_path / "w.arpa", ["the cat sat"]))
+    rival = 0.4 * np.exp(heard("the cat sat"))
+    clip = Heard(
+        reference="the cat sat", log_probs=np.log(0.6 * np.exp(heard("the kat sat")) + rival)
+    )
+    config = DecodingConfig(beam_width=8)
+    surface = search_words(characters, words, ALPHABET, config, [clip], lambda *_: None)
+    assert surface.names == ("word_lm_weight", "unknown_word_score")
+    assert surface.wer[0, -1] > 0, "without them the nearer spelling wins"
+    assert surface.wer.min() == 0
+    assert surface.best.word_lm_weight > 0
+    assert surface.best.beam_width == 8
 
 
 def test_confidence_that_cannot_be_fitted_anew_does_not_stay(
