@@ -54,7 +54,7 @@ MAY_IMPORT = {
         "training",
     },
     "cli_tuning": {"config", "predictor", "speech", "terminal", "training"},
-    "http_limits": set(),
+    "http_limits": {"config"},
     "quiet_start": set(),
     "terminal": {"config"},
     "api": {"config", "speech", "predictor", "http_limits", "settings", "upload_forms"},
