@@ -6,12 +6,8 @@ import logging
 import socket
 import sys
 import threading
-import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
@@ -44,6 +40,7 @@ from config import (
 )
 from http_limits import BodyLimit, Turns
 from predictor import Predictor, load_predictor
+from request_log import RequestLog, open_logs
 from settings import read_settings
 from speech.subtitles import to_text
 from speech.transcript import Transcript
@@ -56,7 +53,6 @@ RETRY_AFTER_S = 5
 RETRY_SOON_S = 1
 CLIENT_GONE = 499
 _MAX_CHECKS = 4
-_LOG_BYTES = 5 * 1024 * 1024
 
 
 class ErrorAnswer(BaseModel):
@@ -82,14 +78,14 @@ def create_app(config: ServerConfig, *, load: Loader) -> FastAPI:
     app.state.loading, app.state.on_ready = threading.Lock(), lambda: None
     app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=config.max_upload_bytes)
-    app.middleware("http")(_log_request)
+    app.add_middleware(RequestLog)
     app.add_exception_handler(SpeechToTextError, _answer_error)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    handlers = _open_logs(app.state.config.log_folder)
+    handlers = open_logs(app.state.config.log_folder)
     for name, handler in handlers:
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(logging.INFO)
@@ -248,46 +244,13 @@ def _answer_error(_: Request, error: Exception) -> JSONResponse:
     return JSONResponse({"detail": str(error)}, 500)
 
 
-async def _log_request(
-    request: Request, call_next: Callable[[Request], Awaitable[Response]]
-) -> Response:
-    request_id = uuid.uuid4().hex[:12]
-    started = time.perf_counter()
-    status = 500
-    try:
-        response = await call_next(request)
-        status = response.status_code
-        response.headers["X-Request-ID"] = request_id
-        return response
-    finally:
-        elapsed_ms = 1000 * (time.perf_counter() - started)
-        logger.info(
-            "%s %s %s -> %d in %.1f ms",
-            request_id,
-            request.method,
-            request.url.path,
-            status,
-            elapsed_ms,
-        )
-
-
-def _open_logs(folder: Path) -> list[tuple[str, logging.Handler]]:
-    folder.mkdir(parents=True, exist_ok=True)
-    handlers: list[tuple[str, logging.Handler]] = []
-    for name, file in (("stt.api", "api.log"), ("stt.predictor", "predictor.log")):
-        handler = RotatingFileHandler(folder / file, maxBytes=_LOG_BYTES, backupCount=3)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        handlers.append((name, handler))
-    return handlers
-
-
 def serve(config: ServerConfig) -> None:
     """Serve until interrupted; warnings and errors also go to the terminal.
 
     Raises:
         OSError: the log folder cannot be written, or the port is taken.
     """
-    for _, handler in _open_logs(config.log_folder):
+    for _, handler in open_logs(config.log_folder):
         handler.close()
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)
