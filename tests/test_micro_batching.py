@@ -215,7 +215,7 @@ def test_closing_ends_the_thread_and_fails_what_waits(batcher, gate, pool) -> No
 def test_a_predictor_that_batches_says_what_it_says_alone(local, pool) -> None:
     alone = Predictor(local)
     together = alone.batching(BatchingConfig())
-    wavs = [encode_native(clip(0.5 + 0.1 * i, seed=i), alone.audio) for i in range(12)]
+    wavs = [encode_native(clip(0.5 + 0.2 * i, seed=i), alone.audio) for i in range(12)]
     found = list(pool.map(together.transcribe, wavs))
     together.backend.close()
     assert len({transcript.text for transcript in found}) > 3
