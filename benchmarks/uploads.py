@@ -105,20 +105,23 @@ async def load(port: int, num_clients: int, num_requests: int) -> list[float]:
     """Return the seconds that each of `num_requests` took, sent by `num_clients` in a closed loop.
 
     Raises:
-        RuntimeError: an answer was not 200.
+        ExceptionGroup: of a RuntimeError, an answer was not 200.
     """
     requests, latencies = make_requests(port), []
     left = iter(range(num_requests))
 
     async def client() -> None:
         reader, writer = await asyncio.open_connection(HOST, port)
-        for i in left:
-            started = time.perf_counter()
-            writer.write(requests[i % len(requests)])
-            await writer.drain()
-            await _read_answer(reader)
-            latencies.append(time.perf_counter() - started)
-        writer.close()
+        try:
+            for i in left:
+                started = time.perf_counter()
+                writer.write(requests[i % len(requests)])
+                await writer.drain()
+                await _read_answer(reader)
+                latencies.append(time.perf_counter() - started)
+        finally:
+            writer.close()
+            await writer.wait_closed()
 
     async with asyncio.TaskGroup() as group:
         for _ in range(num_clients):
