@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run install test lint format bench bench-serving bench-decoding bench-language-models bench-training transcribe english-small clean
+.PHONY: run install test lint format bench bench-serving bench-uploads bench-decoding bench-language-models bench-training transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
@@ -31,6 +31,9 @@ bench: $(INSTALLED)  ## measure this machine; prints and writes benchmarks/resul
 
 bench-serving: $(INSTALLED)  ## measure TensorFlow Serving's stand-in, and a remote model
 	$(BIN)/python -m benchmarks.serving
+
+bench-uploads: $(INSTALLED)  ## measure uploads, one by one and batched, at 1, 4, 16 and 64 clients
+	$(BIN)/python -m benchmarks.uploads
 
 MANIFEST ?= Data/english
 bench-decoding: $(INSTALLED)  ## measure the decoders on the manifest MANIFEST

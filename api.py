@@ -6,12 +6,8 @@ import logging
 import socket
 import sys
 import threading
-import time
-import uuid
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from logging.handlers import RotatingFileHandler
-from pathlib import Path
 from typing import Annotated, Any
 
 import uvicorn
@@ -35,23 +31,28 @@ from starlette.concurrency import run_in_threadpool
 from config import (
     AudioConfig,
     AudioError,
+    GivenUpError,
     ModelError,
     ModelUnavailableError,
+    OverloadedError,
     ServerConfig,
     SpeechToTextError,
 )
-from http_limits import BodyLimit
+from http_limits import BodyLimit, Turns
 from predictor import Predictor, load_predictor
+from request_log import RequestLog, open_logs
 from settings import read_settings
 from speech.subtitles import to_text
+from speech.transcript import Transcript
 from upload_forms import MEDIA_TYPES, UploadAnswer, UploadQuery, options_of
 
 logger = logging.getLogger("stt.api")
 
 MESSAGE = "WAV to Tensor Processor API is running"
 RETRY_AFTER_S = 5
+RETRY_SOON_S = 1
+CLIENT_GONE = 499
 _MAX_CHECKS = 4
-_LOG_BYTES = 5 * 1024 * 1024
 
 
 class ErrorAnswer(BaseModel):
@@ -75,21 +76,22 @@ def create_app(config: ServerConfig, *, load: Loader) -> FastAPI:
     app = FastAPI(title="Speech to text", version="0.1.0", lifespan=_lifespan)
     app.state.config, app.state.load, app.state.predictor = config, load, None
     app.state.loading, app.state.on_ready = threading.Lock(), lambda: None
-    app.state.running = threading.BoundedSemaphore(config.max_running)
     app.include_router(router)
     app.add_middleware(BodyLimit, max_bytes=config.max_upload_bytes)
-    app.middleware("http")(_log_request)
+    app.add_middleware(RequestLog)
     app.add_exception_handler(SpeechToTextError, _answer_error)
     return app
 
 
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    handlers = _open_logs(app.state.config.log_folder)
+    handlers = open_logs(app.state.config.log_folder)
     for name, handler in handlers:
         logging.getLogger(name).addHandler(handler)
         logging.getLogger(name).setLevel(logging.INFO)
+    config: ServerConfig = app.state.config
     app.state.checking = CapacityLimiter(_MAX_CHECKS)
+    app.state.turns = Turns(max_running=config.max_running, max_waiting=config.max_waiting)
     try:
         await run_in_threadpool(_load_once, app)
     except ModelUnavailableError as error:
@@ -117,19 +119,27 @@ def _load_once(app: FastAPI) -> Predictor:
     with app.state.loading:
         if app.state.predictor is None:
             try:
-                app.state.predictor = app.state.load(app.state.config)
+                app.state.predictor = _load(app.state.config, app.state.load)
             except Exception as error:  # whatever a model's files make TensorFlow raise
                 raise ModelUnavailableError(f"the model is not loaded: {error}") from error
         predictor: Predictor = app.state.predictor
         return predictor
 
 
-def get_predictor(request: Request) -> Predictor:
+def _load(config: ServerConfig, load: Loader) -> Predictor:
+    predictor = load(config)
+    return predictor if config.remote else predictor.batching(config.batching)
+
+
+async def get_predictor(request: Request) -> Predictor:
     """Return the service's predictor; without one, `ModelUnavailableError` after another try."""
-    return _load_once(request.app)
+    if request.app.state.predictor is None:
+        return await run_in_threadpool(_load_once, request.app)
+    predictor: Predictor = request.app.state.predictor
+    return predictor
 
 
-def get_config(request: Request) -> ServerConfig:
+async def get_config(request: Request) -> ServerConfig:
     """Return the service's settings."""
     config: ServerConfig = request.app.state.config
     return config
@@ -191,14 +201,17 @@ async def ready(request: Request) -> dict[str, str]:
         **{code: {"model": ErrorAnswer} for code in (400, 413, 503)},
     },
 )
-def upload(
+async def upload(
     request: Request,
     file: Annotated[UploadFile, File(description="A native WAV file.")],
     query: Annotated[UploadQuery, Query()],
     predictor: PredictorDep,
     config: ConfigDep,
 ) -> UploadAnswer | Response:
-    """Transcribe a WAV file: mono, 16-bit PCM, 22 050 Hz."""
+    """Transcribe a WAV file: mono, 16-bit PCM, 22 050 Hz.
+
+    In a thread, when its turn has come; what waits for it is dropped if its client goes.
+    """
     if (file.size or 0) > config.max_upload_bytes:
         raise HTTPException(
             413, f"got {file.size} bytes; needed: at most {config.max_upload_bytes} bytes"
@@ -207,8 +220,11 @@ def upload(
         options = options_of(query, predictor.pipeline.alphabet)
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
-    with request.app.state.running:
-        transcript = predictor.transcribe(file.file.read(), options)
+
+    def transcribe(given_up: threading.Event) -> Transcript:
+        return predictor.transcribe(file.file.read(), options, given_up=given_up)
+
+    transcript: Transcript = await request.app.state.turns.run(request, transcribe)
     if query.format == "json":
         return UploadAnswer.of(transcript, words=query.words)
     content = to_text(transcript, query.format)
@@ -216,46 +232,16 @@ def upload(
 
 
 def _answer_error(_: Request, error: Exception) -> JSONResponse:
-    """Map an error to its status: bad audio 400, no model 503, anything else of ours 500."""
+    """Map an error to its status: bad audio 400, no model or no room 503, any other 500."""
     if isinstance(error, AudioError):
         return JSONResponse({"detail": str(error)}, 400)
     if isinstance(error, ModelUnavailableError):
-        headers = {"Retry-After": str(RETRY_AFTER_S)}
+        wait_s = RETRY_SOON_S if isinstance(error, OverloadedError) else RETRY_AFTER_S
+        headers = {"Retry-After": str(wait_s)}
         return JSONResponse({"detail": str(error)}, 503, headers=headers)
+    if isinstance(error, GivenUpError):  # only the log will show it
+        return JSONResponse({"detail": str(error)}, CLIENT_GONE)
     return JSONResponse({"detail": str(error)}, 500)
-
-
-async def _log_request(
-    request: Request, call_next: Callable[[Request], Awaitable[Response]]
-) -> Response:
-    request_id = uuid.uuid4().hex[:12]
-    started = time.perf_counter()
-    status = 500
-    try:
-        response = await call_next(request)
-        status = response.status_code
-        response.headers["X-Request-ID"] = request_id
-        return response
-    finally:
-        elapsed_ms = 1000 * (time.perf_counter() - started)
-        logger.info(
-            "%s %s %s -> %d in %.1f ms",
-            request_id,
-            request.method,
-            request.url.path,
-            status,
-            elapsed_ms,
-        )
-
-
-def _open_logs(folder: Path) -> list[tuple[str, logging.Handler]]:
-    folder.mkdir(parents=True, exist_ok=True)
-    handlers: list[tuple[str, logging.Handler]] = []
-    for name, file in (("stt.api", "api.log"), ("stt.predictor", "predictor.log")):
-        handler = RotatingFileHandler(folder / file, maxBytes=_LOG_BYTES, backupCount=3)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
-        handlers.append((name, handler))
-    return handlers
 
 
 def serve(config: ServerConfig) -> None:
@@ -264,7 +250,7 @@ def serve(config: ServerConfig) -> None:
     Raises:
         OSError: the log folder cannot be written, or the port is taken.
     """
-    for _, handler in _open_logs(config.log_folder):
+    for _, handler in open_logs(config.log_folder):
         handler.close()
     terminal = logging.StreamHandler()
     terminal.setLevel(logging.WARNING)

@@ -38,6 +38,14 @@ class ModelUnavailableError(ModelError):
     """No model answers at present; trying again later may help."""
 
 
+class OverloadedError(ModelUnavailableError):
+    """As many requests as may are there already; trying again soon may help."""
+
+
+class GivenUpError(SpeechToTextError):
+    """Whoever asked waits for the answer no longer, so it is not computed."""
+
+
 def _check(holds: bool, message: str) -> None:
     if not holds:
         raise ValueError(message)
@@ -352,11 +360,35 @@ class RemoteConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class BatchingConfig:
+    """Which clips of several requests the model in this process computes together.
+
+    Args:
+        max_clips: of a batch; 1 computes every clip alone.
+        max_audio_s: of a batch with its padding, by which memory grows: 1 GB at 160 s.
+        max_stretch: a batch's longest clip is at most this many times as long as its shortest.
+        wait_ms: longest wait for more clips when some wait already; an idle model begins at once.
+    """
+
+    max_clips: int = 16
+    max_audio_s: float = 120.0
+    max_stretch: float = 1.5
+    wait_ms: float = 5.0
+
+    def __post_init__(self) -> None:
+        _check(self.max_clips >= 1, f"batch_max_clips {self.max_clips} is under 1")
+        _check(self.max_audio_s > 0, f"max_audio_s {self.max_audio_s} is not positive")
+        _check(self.max_stretch >= 1, f"max_stretch {self.max_stretch} is under 1")
+        _check(0 <= self.wait_ms <= 1000, f"batch_wait_ms {self.wait_ms} is not in 0 to 1000")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """The HTTP service; `api.py` reads these from `STT_…` variables.
 
-    At most `max_running` uploads are computed at a time; the others wait. With a `remote` model,
-    of `model` only `pipeline.json` is read.
+    At most `max_running` uploads are worked on at a time and `max_waiting` more wait; what comes
+    beyond is refused. With a `remote` model, of `model` only `pipeline.json` is read, and
+    `batching` is the server's own.
     """
 
     host: str = "127.0.0.1"
@@ -365,7 +397,9 @@ class ServerConfig:
     log_folder: Path = PROJECT_ROOT / "logs"
     max_upload_bytes: int = 16 * 1024 * 1024
     max_duration_s: float = 120.0
-    max_running: int = 2
+    max_running: int = 32
+    max_waiting: int = 64
+    batching: BatchingConfig = field(default_factory=BatchingConfig)
     remote: RemoteConfig | None = None
 
     def __post_init__(self) -> None:
@@ -373,6 +407,7 @@ class ServerConfig:
         _check(self.max_upload_bytes >= 1, f"max_upload_bytes {self.max_upload_bytes} is under 1")
         _check(self.max_duration_s > 0, f"max_duration_s {self.max_duration_s} is not positive")
         _check(self.max_running >= 1, f"max_running {self.max_running} is under 1")
+        _check(self.max_waiting >= 0, f"max_waiting {self.max_waiting} is negative")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,10 +1,21 @@
-"""A bound on request bodies, kept while they arrive."""
+"""Bounds on requests: on their bodies, while they arrive, and on how many there are."""
 
 from __future__ import annotations
 
-from fastapi import HTTPException
+import asyncio
+import threading
+from collections.abc import Callable
+from typing import TypeVar
+
+from anyio import CancelScope, CapacityLimiter
+from anyio.to_thread import run_sync
+from fastapi import HTTPException, Request
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from config import GivenUpError, OverloadedError
+
+T = TypeVar("T")
 
 _MULTIPART_OVERHEAD_BYTES = 64 * 1024
 
@@ -45,3 +56,47 @@ class _Counted:
         if self.received > self.limit:
             raise HTTPException(413, self.detail, {"Connection": "close"})
         return message
+
+
+class Turns:
+    """Threads for `max_running` requests at a time; `max_waiting` more wait, in order.
+
+    For one event loop: made in it, called from it. `present` counts both.
+    """
+
+    def __init__(self, *, max_running: int, max_waiting: int) -> None:
+        self._threads = CapacityLimiter(max_running)
+        self._max_present, self.present = max_running + max_waiting, 0
+
+    async def run(self, request: Request, work: Callable[[threading.Event], T]) -> T:
+        """Return what `work` returns, in a thread.
+
+        Args:
+            request: one whose body was read.
+            work: is given an event that is set once the client has gone.
+
+        Raises:
+            OverloadedError: too many requests are there.
+            GivenUpError: the client went before its turn came.
+        """
+        if self.present >= self._max_present:
+            raise OverloadedError(
+                f"{self.present} requests wait or are worked on; needed: under that many"
+            )
+        self.present += 1
+        given_up, waiting = threading.Event(), CancelScope()
+        watching = asyncio.create_task(_watch(request, given_up, waiting))
+        try:
+            with waiting:  # once in a thread, it is not cancelled
+                return await run_sync(work, given_up, limiter=self._threads)
+        finally:
+            watching.cancel()
+            self.present -= 1
+        raise GivenUpError("the client went before its turn came")
+
+
+async def _watch(request: Request, given_up: threading.Event, waiting: CancelScope) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
+    given_up.set()
+    waiting.cancel()

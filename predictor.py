@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import logging
+import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from copy import copy
 from dataclasses import dataclass, replace
 
 import numpy as np
 
-from config import AudioConfig, DecodingConfig, ServerConfig
+from config import AudioConfig, BatchingConfig, DecodingConfig, ServerConfig
 from quiet_start import start_tensorflow
 from serving.backend import Backend
+from serving.micro_batching import MicroBatcher
 from speech.audio import Waveform, decode_native
 from speech.decoding.beam import join_hypotheses
 from speech.decoding.decoder import Decoded, DecodedWord, Decoder, DecodingOptions
@@ -56,19 +59,33 @@ class Predictor:
         greedy = DecodingConfig(decoder="greedy", lm_weight=0.0)
         self.decoder = decoder or Decoder(backend.pipeline.alphabet, greedy)
         self._segmentation = SegmentationConfig()
+        self._decoding = threading.Lock()
 
     @property
     def pipeline(self) -> Pipeline:
         """The model's."""
         return self.backend.pipeline
 
+    def batching(self, config: BatchingConfig) -> Predictor:
+        """Return this predictor with a backend that computes clips of several threads together."""
+        other = copy(self)
+        other.backend = MicroBatcher(self.backend, config)
+        return other
+
     def warm_up(self) -> None:
         """Run the model once, so that the first request is as fast as the others."""
         self.backend.log_probs([np.zeros(self.audio.sample_rate_hz, np.float32)])
 
-    def transcribe(self, wav_bytes: bytes, options: DecodingOptions | None = None) -> Transcript:
+    def transcribe(
+        self,
+        wav_bytes: bytes,
+        options: DecodingOptions | None = None,
+        *,
+        given_up: threading.Event | None = None,
+    ) -> Transcript:
         """Transcribe a native WAV file; `AudioError` says what else it is."""
-        return self.transcribe_waveforms([decode_native(wav_bytes, self.audio)], options)[0]
+        waveform = decode_native(wav_bytes, self.audio)
+        return self.transcribe_waveforms([waveform], options, given_up=given_up)[0]
 
     def transcribe_waveforms(
         self,
@@ -76,15 +93,20 @@ class Predictor:
         options: DecodingOptions | None = None,
         *,
         progress: Callable[[int, int], None] | None = None,
+        given_up: threading.Event | None = None,
     ) -> list[Transcript]:
         """Transcribe recordings of any length: in pieces, pieces of like length in batches.
 
         Args:
             waveforms: each float32 `[samples]` in [-1, 1] at the model's rate, at least one sample.
             progress: called with how many pieces are done, and of how many.
+            given_up: set once nobody waits for the transcripts.
 
         Returns:
             One transcript a recording, in the order given.
+
+        Raises:
+            GivenUpError: `given_up` was set before the last batch began.
         """
         for waveform in waveforms:
             if waveform.ndim != 1 or not len(waveform) or not np.isfinite(waveform).all():
@@ -96,8 +118,9 @@ class Predictor:
         for batch in self._batches([len(piece.samples) for piece in pieces]):
             started = time.perf_counter()
             clips = [pieces[i].samples for i in batch]
-            for i, log_probs in zip(batch, self.backend.log_probs(clips), strict=True):
-                decoded[i] = self.decoder.decode(log_probs, options)
+            for i, log_probs in zip(batch, self.backend.log_probs(clips, given_up), strict=True):
+                with self._decoding:  # the search holds Python's lock: in turn, some are done early
+                    decoded[i] = self.decoder.decode(log_probs, options)
             logger.info(
                 "%d clips, %.1f s of audio in %.3f s",
                 len(batch),

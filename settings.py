@@ -8,17 +8,18 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from config import RemoteConfig, ServerConfig
+from config import BatchingConfig, RemoteConfig, ServerConfig
 
 _DEFAULTS = ServerConfig()
-_REMOTE_MAX_RUNNING = 32
 _REMOTE = "tf_serving"
+_BATCHING = "batch_"
 
 
 class Settings(BaseSettings):
     """`STT_HOST`, `STT_PORT`, `STT_TF_SERVING` and so on; the fields of `ServerConfig`.
 
-    `tf_serving` is the address of a `RemoteConfig`, and `tf_serving_…` its other fields.
+    `tf_serving` is the address of a `RemoteConfig`, and `tf_serving_…` its other fields; `batch_…`
+    are those of a `BatchingConfig`.
     """
 
     model_config = SettingsConfigDict(env_prefix="STT_", frozen=True, env_ignore_empty=True)
@@ -29,7 +30,10 @@ class Settings(BaseSettings):
     log_folder: Path = _DEFAULTS.log_folder
     max_upload_bytes: int = _DEFAULTS.max_upload_bytes
     max_duration_s: float = _DEFAULTS.max_duration_s
-    max_running: int | None = None
+    max_running: int = _DEFAULTS.max_running
+    max_waiting: int = _DEFAULTS.max_waiting
+    batch_max_clips: int = _DEFAULTS.batching.max_clips
+    batch_wait_ms: float = _DEFAULTS.batching.wait_ms
     tf_serving: str | None = None
     tf_serving_model: str | None = None
     tf_serving_version: int | None = None
@@ -52,11 +56,13 @@ def read_settings(**given: Any) -> ServerConfig:
         wrong = [f"{e['loc'][0]} {e['input']!r}: {e['msg']}" for e in error.errors()]
         raise ValueError("; ".join(wrong)) from error
     address = values.pop(_REMOTE)
-    others = {name: values.pop(name) for name in [*values] if name.startswith(_REMOTE)}
-    remote = None
-    if address is not None:
-        fields = {name.removeprefix(f"{_REMOTE}_"): value for name, value in others.items()}
-        remote = RemoteConfig(address=address, **fields)
-    if values["max_running"] is None:
-        values["max_running"] = _REMOTE_MAX_RUNNING if remote else _DEFAULTS.max_running
-    return ServerConfig(**values, remote=remote)
+    fields = _pop(values, f"{_REMOTE}_")
+    remote = None if address is None else RemoteConfig(address=address, **fields)
+    batching = BatchingConfig(**_pop(values, _BATCHING))
+    return ServerConfig(**values, batching=batching, remote=remote)
+
+
+def _pop(values: dict[str, Any], prefix: str) -> dict[str, Any]:
+    """Take what begins with `prefix` out of `values`, and return it without the prefix."""
+    names = [name for name in values if name.startswith(prefix)]
+    return {name.removeprefix(prefix): values.pop(name) for name in names}

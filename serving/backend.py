@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import threading
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
+from config import GivenUpError
 from speech.audio import Waveform
 from speech.pipeline import Pipeline
 
@@ -18,10 +20,16 @@ class Backend(Protocol):
     def pipeline(self) -> Pipeline:
         """What the model was trained with."""
 
-    def log_probs(self, waveforms: list[Waveform]) -> list[NDArray[np.float32]]:
+    def log_probs(
+        self, waveforms: list[Waveform], given_up: threading.Event | None = None
+    ) -> list[NDArray[np.float32]]:
         """Return float32 `[frames, symbols]` for each float32 `[samples]` of native rate.
 
+        Args:
+            given_up: set once nobody waits for the answer; what is not begun then never is.
+
         Raises:
+            GivenUpError: `given_up` was set in time.
             ModelUnavailableError: no model answers at present.
         """
 
@@ -35,6 +43,12 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of what the backend holds; nothing is asked of it afterwards."""
+
+
+def check_wanted(given_up: threading.Event | None) -> None:
+    """Return unless nobody waits for the answer: then raise `GivenUpError`."""
+    if given_up is not None and given_up.is_set():
+        raise GivenUpError("nobody waits for the answer")
 
 
 def pad_batch(waveforms: list[Waveform]) -> tuple[NDArray[np.float32], NDArray[np.int32]]:

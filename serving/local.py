@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ import tensorflow as tf
 from numpy.typing import NDArray
 
 from config import ModelError
-from serving.backend import pad_batch
+from serving.backend import check_wanted, pad_batch
 from speech.audio import Waveform
 from speech.pipeline import Pipeline, read_pipeline
 
@@ -42,8 +43,11 @@ class LocalBackend:
     def close(self) -> None:
         """Do nothing: the model goes with the object."""
 
-    def log_probs(self, waveforms: list[Waveform]) -> list[NDArray[np.float32]]:
+    def log_probs(
+        self, waveforms: list[Waveform], given_up: threading.Event | None = None
+    ) -> list[NDArray[np.float32]]:
         """Run the clips as one zero-padded batch; see `Backend.log_probs`."""
+        check_wanted(given_up)
         batch, num_samples = pad_batch(waveforms)
         outputs = self._signature(waveform=tf.constant(batch), num_samples=tf.constant(num_samples))
         log_probs, num_frames = outputs["log_probs"].numpy(), outputs["num_frames"].numpy()

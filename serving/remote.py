@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from grpc import StatusCode
 from numpy.typing import NDArray
 
 from config import AudioError, ModelError, ModelUnavailableError, RemoteConfig
-from serving.backend import pad_batch
+from serving.backend import check_wanted, pad_batch
 from serving.stubs import (
     get_model_status_pb2,
     model_service_pb2_grpc,
@@ -67,7 +68,9 @@ class RemoteBackend:
         """What the model was trained with."""
         return self._pipeline
 
-    def log_probs(self, waveforms: list[Waveform]) -> list[NDArray[np.float32]]:
+    def log_probs(
+        self, waveforms: list[Waveform], given_up: threading.Event | None = None
+    ) -> list[NDArray[np.float32]]:
         """Run the clips as one request; see `Backend.log_probs`.
 
         Raises:
@@ -75,6 +78,7 @@ class RemoteBackend:
             ModelUnavailableError: the server does not answer, or not in time.
             ModelError: the server has no such model, or one that does not fit `pipeline`.
         """
+        check_wanted(given_up)
         batch, num_samples = pad_batch(waveforms)
         request = predict_pb2.PredictRequest(output_filter=["log_probs", "num_frames"])
         self._fill_spec(request.model_spec)

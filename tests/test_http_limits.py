@@ -1,12 +1,14 @@
-"""The bound on bodies, at the level at which they arrive."""
+"""The bounds on bodies, at the level at which they arrive, and on how many requests there are."""
 
 import asyncio
+import threading
 
 import pytest
-from fastapi import HTTPException
+from fastapi import HTTPException, Request
 from starlette.types import Message, Receive, Scope, Send
 
-from http_limits import BodyLimit
+from config import GivenUpError, OverloadedError
+from http_limits import BodyLimit, Turns
 
 MAX_BYTES = 100_000
 CHUNK = bytes(50_000)
@@ -69,3 +71,93 @@ def test_a_declared_length_over_the_limit_reads_nothing(length: bytes) -> None:
 def test_other_scopes_pass() -> None:
     reader, _, _ = run({"type": "lifespan"}, 5)
     assert reader.received == 250_000
+
+
+class Client:
+    """Sent a whole request; may go away."""
+
+    def __init__(self) -> None:
+        self.gone = asyncio.Event()
+        self.request = Request({**SCOPE, "headers": []}, self.receive)
+
+    async def receive(self) -> Message:
+        await self.gone.wait()
+        return {"type": "http.disconnect"}
+
+
+class Work:
+    """Goes on when it is told to."""
+
+    def __init__(self) -> None:
+        self.started, self.go_on = asyncio.Event(), threading.Event()
+        self.loop = asyncio.get_running_loop()
+
+    def __call__(self, _: threading.Event) -> str:
+        self.loop.call_soon_threadsafe(self.started.set)
+        assert self.go_on.wait(60)
+        return "done"
+
+
+def test_requests_beyond_those_that_may_wait_are_refused() -> None:
+    async def main() -> None:
+        turns, work = Turns(max_running=1, max_waiting=2), Work()
+        tasks = [asyncio.create_task(turns.run(Client().request, work)) for _ in range(3)]
+        await work.started.wait()
+        assert turns.present == 3
+        with pytest.raises(OverloadedError, match="3 requests wait or are worked on"):
+            await turns.run(Client().request, work)
+        work.go_on.set()
+        assert await asyncio.gather(*tasks) == ["done"] * 3
+        assert turns.present == 0
+        assert await turns.run(Client().request, work) == "done"
+
+    asyncio.run(main())
+
+
+def test_a_client_that_goes_while_it_waits_leaves_its_place() -> None:
+    async def main() -> None:
+        turns, work, never = Turns(max_running=1, max_waiting=1), Work(), Work()
+        running = asyncio.create_task(turns.run(Client().request, work))
+        await work.started.wait()
+        client = Client()
+        waiting = asyncio.create_task(turns.run(client.request, never))
+        client.gone.set()
+        with pytest.raises(GivenUpError, match="before its turn came"):
+            await waiting
+        assert turns.present == 1
+        assert not never.started.is_set()
+        work.go_on.set()
+        assert await running == "done"
+
+    asyncio.run(main())
+
+
+def test_work_is_told_that_its_client_has_gone() -> None:
+    async def main() -> None:
+        turns, client = Turns(max_running=1, max_waiting=0), Client()
+        loop, started = asyncio.get_running_loop(), asyncio.Event()
+
+        def work(given_up: threading.Event) -> bool:
+            loop.call_soon_threadsafe(started.set)
+            return given_up.wait(60)
+
+        running = asyncio.create_task(turns.run(client.request, work))
+        await started.wait()
+        client.gone.set()
+        assert await running, "what runs is not cancelled"
+        assert turns.present == 0
+
+    asyncio.run(main())
+
+
+def test_what_work_raises_is_raised_and_its_place_is_free() -> None:
+    def fail(_: threading.Event) -> None:
+        raise ArithmeticError("no")
+
+    async def main() -> None:
+        turns = Turns(max_running=1, max_waiting=0)
+        for _ in range(2):
+            with pytest.raises(ArithmeticError, match="no"):
+                await turns.run(Client().request, fail)
+
+    asyncio.run(main())

@@ -121,7 +121,7 @@ class Spelling:
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline = pipeline
 
-    def log_probs(self, waveforms: list[np.ndarray]) -> list[np.ndarray]:
+    def log_probs(self, waveforms: list[np.ndarray], given_up=None) -> list[np.ndarray]:
         return [self._hear(waveform) for waveform in waveforms]
 
     def _hear(self, waveform: np.ndarray) -> np.ndarray:

@@ -1,10 +1,10 @@
-"""Settings of a remote model from the environment."""
+"""Settings from the environment: of a remote model, and of uploads."""
 
 from pathlib import Path
 
 import pytest
 
-from config import RemoteConfig, ServerConfig
+from config import BatchingConfig, RemoteConfig, ServerConfig
 from settings import read_settings
 
 
@@ -33,8 +33,19 @@ def test_an_address_makes_a_remote_model(monkeypatch: pytest.MonkeyPatch) -> Non
         ca_file=Path("ca.pem"),
         token="secret",
     )
-    assert config.max_running == 32, "the work is elsewhere"
-    assert read_settings(tf_serving="other:1", max_running=3).max_running == 3
+
+
+def test_how_many_uploads_there_may_be_and_how_they_are_batched(monkeypatch) -> None:
+    for name, value in {
+        "STT_MAX_RUNNING": "3",
+        "STT_MAX_WAITING": "5",
+        "STT_BATCH_MAX_CLIPS": "2",
+        "STT_BATCH_WAIT_MS": "0",
+    }.items():
+        monkeypatch.setenv(name, value)
+    config = read_settings()
+    assert (config.max_running, config.max_waiting) == (3, 5)
+    assert config.batching == BatchingConfig(max_clips=2, wait_ms=0.0)
 
 
 @pytest.mark.parametrize(
@@ -43,6 +54,8 @@ def test_an_address_makes_a_remote_model(monkeypatch: pytest.MonkeyPatch) -> Non
         ("STT_TF_SERVING_VERSION", "newest", "tf_serving_version 'newest': "),
         ("STT_TF_SERVING_VERSION", "3", "got version 3 and label stable"),
         ("STT_TF_SERVING_TOKEN", "secret", "token without tls"),
+        ("STT_MAX_WAITING", "-1", "max_waiting -1 is negative"),
+        ("STT_BATCH_MAX_CLIPS", "0", "batch_max_clips 0 is under 1"),
     ],
 )
 def test_what_does_not_fit_is_refused(monkeypatch, name: str, value: str, message: str) -> None:

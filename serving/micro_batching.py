@@ -1,0 +1,143 @@
+"""Clips of several threads in one batch of a model: those of like length, padded little."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+from config import BatchingConfig, GivenUpError, ModelUnavailableError
+from serving.backend import Backend, check_wanted
+from speech.audio import Waveform
+from speech.pipeline import Pipeline
+
+
+@dataclass(frozen=True, eq=False)
+class _Clip:
+    """A clip that waits, and where its caller waits for it."""
+
+    waveform: Waveform
+    given_up: threading.Event | None
+    log_probs: Future[NDArray[np.float32]] = field(default_factory=Future)
+
+    def is_wanted(self) -> bool:
+        """Whether its caller still waits; if not, the caller is told."""
+        try:
+            check_wanted(self.given_up)
+        except GivenUpError as error:
+            self.log_probs.set_exception(error)
+            return False
+        return True
+
+
+class MicroBatcher:
+    """A `Backend` around another; its one thread computes the clips that wait in batches.
+
+    How many wait is the callers' to bound: each waits for its own before it brings more.
+    """
+
+    def __init__(self, backend: Backend, config: BatchingConfig) -> None:
+        self._backend, self._config = backend, config
+        self._waiting: list[_Clip] = []
+        self._changed = threading.Condition()
+        self._closed = False
+        self._thread = threading.Thread(target=self._work, name="micro-batcher", daemon=True)
+        self._thread.start()
+
+    @property
+    def pipeline(self) -> Pipeline:
+        """The model's."""
+        return self._backend.pipeline
+
+    def check_ready(self) -> None:
+        """See `Backend.check_ready`."""
+        self._backend.check_ready()
+
+    def close(self) -> None:
+        """End the thread after the batch that it computes; clips that wait fail."""
+        with self._changed:
+            self._closed = True
+            left, self._waiting = self._waiting, []
+            self._changed.notify()
+        for clip in left:
+            clip.log_probs.set_exception(ModelUnavailableError("the model is closed"))
+        self._thread.join()
+        self._backend.close()
+
+    def log_probs(
+        self, waveforms: list[Waveform], given_up: threading.Event | None = None
+    ) -> list[NDArray[np.float32]]:
+        """Compute the clips beside those of other threads; see `Backend.log_probs`.
+
+        Raises:
+            ModelUnavailableError: also if it was closed.
+        """
+        clips = [_Clip(waveform, given_up) for waveform in waveforms]
+        with self._changed:
+            if self._closed:
+                raise ModelUnavailableError("the model is closed")
+            self._waiting += clips
+            self._changed.notify()
+        return [clip.log_probs.result() for clip in clips]
+
+    def _work(self) -> None:
+        while not self._closed:
+            self._compute(self._next_batch())
+
+    def _next_batch(self) -> list[_Clip]:
+        """Wait for clips and take a batch of them: none if it was closed, or all were given up."""
+        with self._changed:
+            was_idle = not self._waiting
+            self._changed.wait_for(lambda: self._waiting or self._closed)
+            if not was_idle:
+                self._changed.wait_for(self._is_enough, timeout=self._config.wait_ms / 1000)
+            self._waiting = [clip for clip in self._waiting if clip.is_wanted()]
+            lengths = [len(clip.waveform) for clip in self._waiting]
+            rate_hz = self.pipeline.audio.sample_rate_hz
+            places = choose_batch(lengths, self._config, sample_rate_hz=rate_hz)
+            batch = [self._waiting[place] for place in places]
+            for place in reversed(places):
+                del self._waiting[place]
+            return batch
+
+    def _is_enough(self) -> bool:
+        return self._closed or len(self._waiting) >= self._config.max_clips
+
+    def _compute(self, batch: list[_Clip]) -> None:
+        if not batch:
+            return
+        try:
+            computed = self._backend.log_probs([clip.waveform for clip in batch])
+            answers = list(zip(batch, computed, strict=True))
+        except Exception as error:  # whatever it is, each clip's caller gets it
+            for clip in batch:
+                clip.log_probs.set_exception(error)
+            return
+        for clip, log_probs in answers:
+            clip.log_probs.set_result(log_probs)
+
+
+def choose_batch(
+    lengths: Sequence[int], config: BatchingConfig, *, sample_rate_hz: int
+) -> list[int]:
+    """Return the places of the first clip and of those after it that fit with it, in order.
+
+    The first is in it however long it is, so that none waits for ever.
+
+    Args:
+        lengths: of the waiting clips in samples, in the order in which they came.
+    """
+    chosen = [0] if lengths else []
+    for place in range(1, len(lengths)):
+        if len(chosen) == config.max_clips:
+            break
+        together = [lengths[i] for i in (*chosen, place)]
+        shortest, longest = min(together), max(together)
+        fits = longest * len(together) <= config.max_audio_s * sample_rate_hz
+        if fits and longest <= config.max_stretch * shortest:
+            chosen.append(place)
+    return chosen
