@@ -25,7 +25,7 @@ from benchmarks.inference import HEADLINE_MODEL, run_process
 from benchmarks.inference_process import sample_speech
 from benchmarks.machine import describe_machine
 from benchmarks.models import make_random_model
-from config import ServerConfig
+from config import PRESETS, ServerConfig
 from predictor import Predictor
 from serving.local import LocalBackend
 from speech.audio import encode_native, write_atomically
@@ -148,7 +148,7 @@ def main(arguments: Sequence[str]) -> None:
         Path(out).write_text(json.dumps(point), encoding="utf-8")
         return
     with tempfile.TemporaryDirectory() as temporary:
-        headline = make_random_model(Path(temporary, HEADLINE_MODEL), HEADLINE_MODEL)
+        headline = make_random_model(Path(temporary, HEADLINE_MODEL), PRESETS[HEADLINE_MODEL])
         bundled = ServerConfig().model
         run({HEADLINE_MODEL: headline, bundled.name: bundled}, CLIP_S, COUNTS)
 

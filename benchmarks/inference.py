@@ -30,7 +30,7 @@ from benchmarks.models import make_random_model
 from benchmarks.plain_keras import build_plain_keras
 from benchmarks.ways import KERAS, ONNX, OURS, PLAIN, TORCH
 from benchmarks.weights import read_weights
-from config import ServerConfig
+from config import PRESETS, ServerConfig
 from speech.audio import write_atomically
 from speech.pipeline import read_pipeline
 from training.export import load_network
@@ -159,10 +159,8 @@ def main() -> None:
     """Measure the preset and the bundled model; a smoke run writes nothing that is kept."""
     is_quick = "--quick" in sys.argv[1:]
     with tempfile.TemporaryDirectory() as temporary:
-        folders = [
-            make_random_model(Path(temporary, HEADLINE_MODEL), HEADLINE_MODEL),
-            ServerConfig().model,
-        ]
+        headline = make_random_model(Path(temporary, HEADLINE_MODEL), PRESETS[HEADLINE_MODEL])
+        folders = [headline, ServerConfig().model]
         if is_quick:
             command = "python -m benchmarks.inference --quick"
             run(folders, QUICK, Path(temporary, RESULTS.name), command)

@@ -7,7 +7,7 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from config import PRESETS, AudioConfig
+from config import AudioConfig, Preset
 from speech.alphabet import Alphabet
 from speech.pipeline import Pipeline, write_pipeline
 from training.export import export
@@ -16,16 +16,16 @@ from training.networks.deepspeech2 import build_deepspeech2
 SEED = 7
 
 
-def make_random_model(folder: Path, preset: str) -> Path:
-    """Build, save and export a preset; return the folder.
+def make_random_model(folder: Path, preset: Preset) -> Path:
+    """Build, save and export a preset under the folder's name; return the folder.
 
     Weights are random, and so are biases and the statistics of batch norm, so that whoever takes
     them wrongly gets other outputs.
     """
     keras.utils.set_random_seed(SEED)
-    chosen, alphabet = PRESETS[preset], Alphabet()
+    alphabet = Alphabet()
     network = build_deepspeech2(
-        chosen.network, num_bins=chosen.features.num_bins, num_symbols=len(alphabet)
+        preset.network, num_bins=preset.features.num_bins, num_symbols=len(alphabet)
     )
     draw = np.random.default_rng(SEED)
     for weight in network.weights:
@@ -36,10 +36,10 @@ def make_random_model(folder: Path, preset: str) -> Path:
     logits = network.get_layer("logits").kernel
     logits.assign(20 * logits.numpy())  # as sure of itself as a trained network
     pipeline = Pipeline(
-        name=preset,
+        name=folder.name,
         audio=AudioConfig(),
-        features=chosen.features,
-        network=chosen.network,
+        features=preset.features,
+        network=preset.network,
         alphabet=alphabet,
     )
     folder.mkdir(parents=True)
