@@ -105,7 +105,7 @@ def draw(models: dict[str, dict[str, Any]], path: Path) -> None:
             for name, found in models.items():
                 points = found[series]
                 panel.plot([p[x] for p in points], [p[y] for p in points], "o-", label=name)
-            panel.set_ylim(bottom=0)
+            panel.set_ylim(0, 1.2 * panel.dataLim.y1)
             panel.set_ylabel(y_label)
             panel.grid(alpha=0.3)
         panels[1, column].set_xlabel(x_label)

@@ -51,7 +51,8 @@ class Plan:
         most_audio_s: batches of more audio are left out; one for each of `threads`.
         rounds: of a case at most, the first of which warms up,
         round_audio_s: and in all not more audio a way, but for one round.
-        keras_rounds: of the Keras model called directly, and only in batches of one.
+        keras_audio_s: the same for the Keras model called directly, which takes tens of times as
+            long, and only batches of one.
     """
 
     clip_s: tuple[int, ...] = (1, 5, 10, 20)
@@ -60,13 +61,14 @@ class Plan:
     most_audio_s: tuple[float, ...] = (80.0, 320.0)
     rounds: int = 7
     round_audio_s: float = 60.0
-    keras_rounds: int = 2
+    keras_audio_s: float = 10.0
 
     def rounds_of(self, way: str, clip_s: int, batch: int) -> int:
         """Return how often a way is measured in a case."""
-        if way == KERAS:
-            return self.keras_rounds if batch == 1 else 0
-        return max(1, min(self.rounds, int(self.round_audio_s / (clip_s * batch))))
+        if way == KERAS and batch > 1:
+            return 0
+        audio_s = self.keras_audio_s if way == KERAS else self.round_audio_s
+        return max(1, min(self.rounds, int(audio_s / (clip_s * batch))))
 
 
 QUICK = Plan(clip_s=(1,), batches=(1, 2), threads=(1,), most_audio_s=(80.0,), rounds=1)

@@ -120,7 +120,7 @@ def test_headlines_are_of_one_clip_of_10_s_with_most_threads() -> None:
 def test_rounds_are_fewer_the_more_audio() -> None:
     plan = Plan()
     assert [plan.rounds_of(ways.OURS, 10, batch) for batch in (1, 4, 16)] == [6, 1, 1]
-    assert [plan.rounds_of(ways.KERAS, 10, batch) for batch in (1, 4, 16)] == [2, 0, 0]
+    assert [plan.rounds_of(ways.KERAS, 10, batch) for batch in (1, 4, 16)] == [1, 0, 0]
     assert plan.rounds_of(ways.OURS, 1, 1) == 7
 
 
