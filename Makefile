@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run install test lint format bench bench-serving bench-uploads bench-decoding bench-language-models bench-training transcribe english-small clean
+.PHONY: run install test lint format bench bench-cost bench-serving bench-uploads bench-decoding bench-language-models bench-training transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
@@ -26,8 +26,14 @@ format: $(INSTALLED)  ## let ruff mend what it can
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-bench: $(INSTALLED)  ## measure this machine; prints and writes benchmarks/results/
-	$(BIN)/python -m benchmarks.inference
+# Peers need more packages, and more room: an environment of their own, with the project's pins.
+BENCH_VENV ?= .venv-bench
+BENCH_INSTALLED := $(BENCH_VENV)/.installed
+bench: $(BENCH_INSTALLED)  ## measure this machine beside plain Keras, PyTorch, ONNX Runtime and PocketSphinx
+	$(BENCH_VENV)/bin/python -m benchmarks.inference
+
+bench-cost: $(INSTALLED)  ## measure time and memory of 5 to 20 s, of 1 to 1000 clips; draws docs/inference-cost.png
+	$(BIN)/python -m benchmarks.cost
 
 bench-serving: $(INSTALLED)  ## measure TensorFlow Serving's stand-in, and a remote model
 	$(BIN)/python -m benchmarks.serving
@@ -79,5 +85,10 @@ $(INSTALLED): requirements.txt pyproject.toml
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
 	touch $@
 
+$(BENCH_INSTALLED): requirements.txt benchmarks/requirements.txt
+	test -x $(BENCH_VENV)/bin/python || $(PYTHON) -m venv $(BENCH_VENV)
+	$(BENCH_VENV)/bin/python -m pip install --quiet --disable-pip-version-check -r requirements.txt -r benchmarks/requirements.txt
+	touch $@
+
 clean:  ## remove what was installed and what caches hold
-	rm -rf $(VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
+	rm -rf $(VENV) $(BENCH_VENV) .mypy_cache .pytest_cache .ruff_cache *.egg-info
