@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from benchmarks.plain_keras import PlainExport
 from benchmarks.weights import read_weights
 from predictor import Predictor
-from serving.backend import pad_batch
+from serving.backend import check_wanted, pad_batch
 from serving.local import LocalBackend
 from speech.audio import Waveform, decode_native
 from speech.features import extract_features
@@ -71,6 +71,7 @@ class OurBackend(TimedBackend):
 
     def log_probs(self, waveforms: list[Waveform], given_up: Event | None = None) -> list[Array]:
         """Run the SavedModel."""
+        check_wanted(given_up)
         with self.watch("graph"):
             return self._local.log_probs(waveforms)
 
@@ -96,6 +97,7 @@ class PeerBackend(TimedBackend):
 
     def log_probs(self, waveforms: list[Waveform], given_up: Event | None = None) -> list[Array]:
         """Run both stages as one zero-padded batch."""
+        check_wanted(given_up)
         with self.watch("features"):
             outputs = self._features(*map(tf.constant, pad_batch(waveforms)))
             features, num_frames = (output.numpy() for output in outputs)
