@@ -15,8 +15,8 @@ from speech.decoding.decoder import LANGUAGE_MODEL, DecodingOptions
 ROOT = Path(__file__).parents[1]
 MAX_MODEL_BYTES = 20_000_000
 MAX_LANGUAGE_MODEL_BYTES = 10_000_000
-MAX_WER_OF_GREEDYS = 0.8
-MAX_VALIDATION_CER = 0.25
+MAX_WER_OF_GREEDYS = 0.7
+MAX_VALIDATION_CER = 0.18
 
 
 @pytest.fixture(scope="module")
@@ -30,7 +30,8 @@ def samples() -> dict[str, str]:
     return {line.split("|")[0]: line.split("|")[2] for line in lines}
 
 
-def test_the_sample_is_right_to_within_two_words(predictor: Predictor) -> None:
+def test_the_sample_is_right_to_within_two_words(bundled: Path) -> None:
+    predictor = load_predictor(ServerConfig(model=bundled))
     reference = normalise(samples()["sample"], predictor.pipeline.alphabet)
     text = predictor.transcribe((ROOT / "Data/samples/sample.wav").read_bytes()).text
     words = jiwer.process_words(reference, text)

@@ -106,6 +106,7 @@ def test_train_your_own(tmp_path: Path) -> None:
         "export",
         "lm",
         "lm",
+        "lm",
         "evaluate",
         "transcribe",
         "stt",
