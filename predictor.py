@@ -185,10 +185,8 @@ class Predictor:
         """
         rate, frame_s = self.audio.sample_rate_hz, self.pipeline.output_frame_s
         offset_s, longest_s = span.start / rate, span.num_samples / rate
-        starts = [word.start for word in words[1:]]
-        for word, following in zip(
-            words, [*starts, words[-1].end + 1 if words else 0], strict=True
-        ):
+        followings = [word.start for word in words[1:]] + [word.end + 1 for word in words[-1:]]
+        for word, following in zip(words, followings, strict=True):
             end = min(word.end + 1, max(following, word.end))
             yield Word(
                 text=word.text,

@@ -52,14 +52,14 @@ class Run:
     ) -> None:
         self.train_split, self.validation_split = train_split, validation_split
         self.output, self.recipe = output, recipe
-        self.loader = make_loader(train_split, recipe, augmented=True, cache=cache)
-        self.validation = make_loader(validation_split, recipe, augmented=False, cache=cache)
         self.fingerprint = fingerprint([*train_split, *validation_split])
         training = recipe.training
         keras.utils.set_random_seed(training.seed)
         if not tf.config.list_physical_devices("GPU"):
             tf.config.experimental.enable_op_determinism()
-        self.replicas = connect(training.strategy)
+        self.replicas = connect(training.strategy)  # before anything else makes a tensor
+        self.loader = make_loader(train_split, recipe, augmented=True, cache=cache)
+        self.validation = make_loader(validation_split, recipe, augmented=False, cache=cache)
         self.plans = [self._plan(epoch) for epoch in range(training.epochs)]
         self.steps = sum(map(self.steps_of, range(training.epochs)))
         self.model = self._build_model()
