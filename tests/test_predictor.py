@@ -3,6 +3,7 @@
 import itertools
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,6 +47,22 @@ def test_no_clips_are_no_transcripts(predictor: Predictor) -> None:
 def test_what_is_no_waveform_is_the_callers_bug(predictor: Predictor, shape) -> None:
     with pytest.raises(ValueError, match="needed: "):
         predictor.transcribe_waveforms([np.zeros(shape, np.float32)])
+
+
+def test_speech_in_which_no_letter_is_heard_is_an_empty_text(model_folder: Path) -> None:
+    class Unsure(LocalBackend):
+        """A network for which every frame is blank."""
+
+        def log_probs(self, *given: Any) -> list[np.ndarray]:
+            heard = [np.full_like(clip, -50.0) for clip in super().log_probs(*given)]
+            for clip in heard:
+                clip[:, self.pipeline.alphabet.blank_index] = 0.0
+            return heard
+
+    predictor = Predictor(Unsure(model_folder))
+    heard = predictor.transcribe_waveforms([babble(1.0)], DecodingOptions(n_best=2))[0]
+    assert (heard.text, heard.words) == ("", ())
+    assert heard.confidence == pytest.approx(1.0)
 
 
 def test_the_limit_is_the_models_own_or_another(predictor: Predictor, model_folder: Path) -> None:
