@@ -176,7 +176,9 @@ def time_whole_way(predictor: Predictor, wavs: list[bytes]) -> dict[str, float]:
         predictor: of a `TimedBackend`.
         wavs: native WAV files.
     """
-    watch = predictor.backend.watch  # type: ignore[attr-defined]
+    if not isinstance(predictor.backend, TimedBackend):
+        raise TypeError(f"got {predictor.backend!r}; needed: a predictor of a TimedBackend")
+    watch = predictor.backend.watch
     watch.seconds.clear()
     started = time.perf_counter()
     with watch("check"):

@@ -84,13 +84,12 @@ class Speaker:
     """All that one speaker said, by word."""
 
     def __init__(self, clips: Sequence[Spoken]) -> None:
+        self.clips = list(clips)
         self.num_samples = sum(int(clip.bounds[-1]) for clip in clips)
         self.places: dict[str, list[tuple[Spoken, int]]] = defaultdict(list)
         for clip in clips:
             for place, word in enumerate(clip.words):
                 self.places[word].append((clip, place))
-
-        self.clips = list(clips)
 
     def draw_piece(self, max_words: int, draw: random.Random) -> Piece:
         """Return one to `max_words` words of any clip."""
