@@ -239,12 +239,12 @@ def model_server(context: typer.Context) -> None:
 
 
 def _load_predictor(**given: Any) -> Any:
-    """Load the model that the options and `STT_…` variables name."""
+    """Load the model that the options and `STT_…` variables name; nothing lives long here."""
     from predictor import load_predictor
     from settings import read_settings
 
     with errors.status("loading the model"):
-        return load_predictor(read_settings(**_given(**given)))
+        return load_predictor(read_settings(**_given(**given), compile_clips=False))
 
 
 def _given(**options: Any) -> dict[str, Any]:

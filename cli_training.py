@@ -48,10 +48,12 @@ class TrackerName(StrEnum):
 
 
 class ExportPrecision(StrEnum):
-    """How exported weights are kept."""
+    """Of the exported weights."""
 
     float32 = "float32"
     float16 = "float16"
+    bfloat16 = "bfloat16"
+    int8 = "int8"
 
 
 class TrainingPrecision(StrEnum):
@@ -258,7 +260,11 @@ def _parse_repeat(values: list[str]) -> tuple[tuple[str, int], ...]:
 def export(
     model: Annotated[Path, typer.Argument(help="Folder that `stt train` wrote.")],
     precision: Annotated[
-        ExportPrecision, typer.Option(help="float16 halves the files.")
+        ExportPrecision,
+        typer.Option(
+            help="Of the weights. float16 and bfloat16 halve the files, int8 quarters them; "
+            "bfloat16 also computes batches faster."
+        ),
     ] = ExportPrecision.float32,
     to: Annotated[
         Path | None, typer.Option(help="Write into this folder, with all that a model needs.")

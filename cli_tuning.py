@@ -49,7 +49,7 @@ def tune(
             raise ModelError(f"no {language_model}; needed: what `stt lm build` writes")
         utterances = read_manifest(manifest, Split.validation)
         config = _settings(model)
-        listening = ServerConfig(model=model, max_duration_s=LONGEST_S)
+        listening = ServerConfig(model=model, max_duration_s=LONGEST_S, compile_clips=False)
         predictor = load_predictor(listening, tuned=False)
         alphabet = predictor.pipeline.alphabet
         heard = _hear(predictor, utterances)

@@ -387,8 +387,9 @@ class ServerConfig:
     """The HTTP service; `api.py` reads these from `STT_…` variables.
 
     At most `max_running` uploads are worked on at a time and `max_waiting` more wait; what comes
-    beyond is refused. With a `remote` model, of `model` only `pipeline.json` is read, and
-    `batching` is the server's own.
+    beyond is refused. With `compile_clips` XLA compiles, in the background, what computes a clip
+    alone. With a `remote` model, of `model` only `pipeline.json` is read, and both that and
+    `batching` are the server's own.
     """
 
     host: str = "127.0.0.1"
@@ -400,6 +401,7 @@ class ServerConfig:
     max_running: int = 32
     max_waiting: int = 64
     batching: BatchingConfig = field(default_factory=BatchingConfig)
+    compile_clips: bool = True
     remote: RemoteConfig | None = None
 
     def __post_init__(self) -> None:

@@ -217,7 +217,7 @@ def load_predictor(config: ServerConfig, *, tuned: bool = True) -> Predictor:
         start_tensorflow()
         from serving.local import LocalBackend
 
-        backend = LocalBackend(config.model)
+        backend = LocalBackend(config.model, compile_clips=config.compile_clips)
     decoder = Decoder.of_model(config.model, backend.pipeline.alphabet, tuned=tuned)
     predictor = Predictor(backend, decoder=decoder, max_duration_s=config.max_duration_s)
     if not config.remote:

@@ -34,6 +34,7 @@ class Settings(BaseSettings):
     max_waiting: int = _DEFAULTS.max_waiting
     batch_max_clips: int = _DEFAULTS.batching.max_clips
     batch_wait_ms: float = _DEFAULTS.batching.wait_ms
+    compile_clips: bool = _DEFAULTS.compile_clips
     tf_serving: str | None = None
     tf_serving_model: str | None = None
     tf_serving_version: int | None = None

@@ -123,7 +123,11 @@ def table_of(rows: list[dict[str, Any]]) -> Table:
 
 def main(manifest: Path) -> None:
     """Measure, print, write."""
-    predictor, machine, console = load_predictor(ServerConfig()), describe_machine(), Console()
+    predictor, machine, console = (
+        load_predictor(ServerConfig(compile_clips=False)),
+        describe_machine(),
+        Console(),
+    )
     splits = (Split.validation, Split.test)
     rows = [row for split in splits for row in measure_split(predictor, manifest, split)]
     console.print(machine)

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from benchmarks.weights import Weights
+from training.networks.weights import Weights
 
 REPEATS = 20
 SQUARE = 1024

@@ -29,11 +29,11 @@ from benchmarks.machine import describe_machine
 from benchmarks.models import make_random_model
 from benchmarks.plain_keras import build_plain_keras
 from benchmarks.ways import KERAS, ONNX, OURS, PLAIN, TORCH
-from benchmarks.weights import read_weights
 from config import PRESETS, ServerConfig
 from speech.audio import write_atomically
 from speech.pipeline import read_pipeline
 from training.export import load_network
+from training.networks.weights import read_weights
 
 HEADLINE_MODEL, HEADLINE_CLIP_S = "deepspeech2", 10
 PEERS = ("torch", "onnx", "onnxruntime", "pocketsphinx")

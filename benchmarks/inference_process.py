@@ -28,12 +28,12 @@ from benchmarks.ways import (
     missing_packages,
     time_whole_way,
 )
-from benchmarks.weights import Weights, read_weights
 from config import AudioConfig
 from predictor import Predictor
 from speech.audio import Waveform, decode_native, encode_native
 from speech.pipeline import read_pipeline
 from training.export import load_network
+from training.networks.weights import Weights, read_weights
 
 SAMPLES = Path("Data/samples")
 SETTLE_S = 0.02  # threads of the way before spin for a while

@@ -167,7 +167,11 @@ def evaluate(
 
 def main(manifest: Path, files: list[Path]) -> None:
     """Measure, print, write."""
-    predictor, console, counts = load_predictor(ServerConfig()), Console(), TextCounts()
+    predictor, console, counts = (
+        load_predictor(ServerConfig(compile_clips=False)),
+        Console(),
+        TextCounts(),
+    )
     alphabet, machine = predictor.pipeline.alphabet, describe_machine()
     clips = {s: Clips.read(manifest, s, predictor.pipeline) for s in (Split.validation, Split.test)}
     heard = {

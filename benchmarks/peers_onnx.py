@@ -10,7 +10,7 @@ import onnxruntime
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from benchmarks.weights import Convolution, Dense, Recurrent, Weights
+from training.networks.weights import Convolution, Dense, Recurrent, Weights
 
 OPSET = 17
 

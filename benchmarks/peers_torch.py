@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from benchmarks.weights import Convolution, Dense, Direction, Recurrent, Weights
+from training.networks.weights import Convolution, Dense, Direction, Recurrent, Weights
 
 
 class TorchNetwork(nn.Module):

@@ -11,7 +11,7 @@ import tensorflow as tf
 from keras import layers, ops
 from numpy.typing import NDArray
 
-from benchmarks.weights import Normalisation, Weights
+from training.networks.weights import Normalisation, Weights
 
 
 class FrameMask(layers.Layer):

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -11,6 +13,7 @@ from numpy.typing import NDArray
 
 from config import ModelError
 from serving.backend import check_wanted, pad_batch
+from serving.compiled import CompiledModel
 from speech.audio import Waveform
 from speech.pipeline import Pipeline, read_pipeline
 
@@ -18,8 +21,12 @@ from speech.pipeline import Pipeline, read_pipeline
 class LocalBackend:
     """A model's newest SavedModel version, loaded once; calls may come from several threads."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, compile_clips: bool = False) -> None:
         """Load `folder/saved_model/<highest version>`.
+
+        Args:
+            compile_clips: compile what computes one clip, in the background and for each length
+                anew; worth it for a process that lives on. Models of earlier exports are not.
 
         Raises:
             ModelError: no pipeline, no version, or a broken one.
@@ -28,9 +35,12 @@ class LocalBackend:
         path = newest_version(folder)
         try:
             self._loaded = tf.saved_model.load(str(path))
-            self._signature = self._loaded.signatures["serving_default"]
+            self._compute = _plain_way(self._loaded)
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
             raise ModelError(f"cannot load the SavedModel {path}: {error}") from error
+        can_compile = compile_clips and hasattr(self._loaded, "compute_compiled")
+        rate_hz = self._pipeline.audio.sample_rate_hz
+        self.compiled = CompiledModel(self._loaded, rate_hz) if can_compile else None
 
     @property
     def pipeline(self) -> Pipeline:
@@ -48,10 +58,23 @@ class LocalBackend:
     ) -> list[NDArray[np.float32]]:
         """Run the clips as one zero-padded batch; see `Backend.log_probs`."""
         check_wanted(given_up)
+        if self.compiled and len(waveforms) == 1:
+            compiled = self.compiled.log_probs(waveforms[0])
+            if compiled is not None:
+                return [compiled]
         batch, num_samples = pad_batch(waveforms)
-        outputs = self._signature(waveform=tf.constant(batch), num_samples=tf.constant(num_samples))
+        outputs = self._compute(tf.constant(batch), tf.constant(num_samples))
         log_probs, num_frames = outputs["log_probs"].numpy(), outputs["num_frames"].numpy()
         return [clip[:count] for clip, count in zip(log_probs, num_frames, strict=True)]
+
+
+def _plain_way(loaded: Any) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
+    """Return what computes a batch, with weights that are read once where the export allows it."""
+    if not hasattr(loaded, "compute"):
+        signature = loaded.signatures["serving_default"]
+        return lambda waveform, num_samples: signature(waveform=waveform, num_samples=num_samples)
+    weights = loaded.read_weights()
+    return lambda waveform, num_samples: loaded.compute(waveform, num_samples, weights)
 
 
 def newest_version(folder: Path) -> Path:

@@ -166,20 +166,30 @@ def test_a_second_export_is_the_next_version(tmp_path: Path) -> None:
     assert sorted(path.name for path in (model.folder / "saved_model").iterdir()) == ["1", "2"]
 
 
-def test_float16_weights_halve_the_file_and_change_little(tmp_path: Path, rng) -> None:
+@pytest.mark.parametrize(
+    ("precision", "largest", "tolerance"),
+    [("float16", 0.6, 0.01), ("bfloat16", 0.6, 0.1), ("int8", 0.4, 0.2)],
+)
+def test_smaller_weights_make_a_smaller_file_and_change_little(
+    tmp_path: Path, rng, precision: str, largest: float, tolerance: float
+) -> None:
     whole = make_model(tmp_path / "whole", LOG_MEL_FEATURES)
-    half = make_model(tmp_path / "half", LOG_MEL_FEATURES, precision="float16")
+    small = make_model(tmp_path / "small", LOG_MEL_FEATURES, precision=precision)
     waveform = noise(rng, 1.0)
-    np.testing.assert_allclose(
-        LocalBackend(half.folder).log_probs([waveform])[0],
-        LocalBackend(whole.folder).log_probs([waveform])[0],
-        atol=0.05,
-    )
+    wanted = LocalBackend(whole.folder).log_probs([waveform])[0]
+    backend = LocalBackend(small.folder, compile_clips=True)
+    got = [backend.log_probs([waveform])[0]]
+    assert backend.compiled
+    backend.compiled.wait()
+    got += [*backend.log_probs([waveform]), *backend.log_probs([waveform, waveform])]
+    for log_probs in got:
+        np.testing.assert_allclose(log_probs, wanted, atol=tolerance)
+        assert log_probs.dtype == np.float32
 
     def size(folder: Path) -> int:
         return sum(p.stat().st_size for p in folder.glob("saved_model/1/variables/*data*"))
 
-    assert size(half.folder) < 0.6 * size(whole.folder)
+    assert size(small.folder) < largest * size(whole.folder)
 
 
 def test_a_model_that_does_not_fit_its_pipeline_is_refused(tmp_path: Path) -> None:
@@ -214,7 +224,7 @@ def test_a_wrong_length_is_cut_and_fails_no_other_clip(tiny_model: TinyModel, rn
 
 
 def test_what_is_shipped_is_compact_and_the_same(tmp_path: Path, rng) -> None:
-    """float16 weights: the network file and the graph hold the same rounded values."""
+    """float16 weights: the network's file and the graph, which folds first, are both rounded."""
     model = make_model(tmp_path / "tiny", LOG_MEL_FEATURES)
     version = export(model.folder, precision="float16", to=tmp_path / "shipped")
     assert version == tmp_path / "shipped/saved_model/1"
@@ -230,7 +240,7 @@ def test_what_is_shipped_is_compact_and_the_same(tmp_path: Path, rng) -> None:
     )
     logits, _ = network([x, num_frames], training=False)
     got = LocalBackend(tmp_path / "shipped").log_probs([waveform])[0]
-    np.testing.assert_allclose(got, tf.nn.log_softmax(logits)[0].numpy(), atol=1e-4)
+    np.testing.assert_allclose(got, tf.nn.log_softmax(logits)[0].numpy(), atol=5e-3)
     assert sorted(path.name for path in (model.folder / "saved_model").iterdir()) == ["1"]
 
 

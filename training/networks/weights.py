@@ -1,4 +1,4 @@
-"""The weights of a trained network as plain arrays, from which every peer is built."""
+"""The weights of a trained network as plain arrays, from which inference is built."""
 
 from __future__ import annotations
 
