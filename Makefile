@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run install test lint format bench bench-cost bench-serving bench-uploads bench-decoding bench-language-models bench-training transcribe english-small clean
+.PHONY: run install test lint format bench bench-concurrency bench-cost bench-precisions bench-serving bench-uploads bench-decoding bench-language-models bench-training transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
@@ -35,6 +35,9 @@ bench: $(BENCH_INSTALLED)  ## measure this machine beside plain Keras, PyTorch, 
 bench-cost: $(INSTALLED)  ## measure time and memory of 5 to 20 s, of 1 to 1000 clips; draws docs/inference-cost.png
 	$(BIN)/python -m benchmarks.cost
 
+bench-concurrency: $(INSTALLED)  ## measure one clip on all cores beside a clip a core
+	$(BIN)/python -m benchmarks.concurrency
+
 bench-serving: $(INSTALLED)  ## measure TensorFlow Serving's stand-in, and a remote model
 	$(BIN)/python -m benchmarks.serving
 
@@ -44,6 +47,9 @@ bench-uploads: $(INSTALLED)  ## measure uploads, one by one and batched, at 1, 4
 MANIFEST ?= Data/english
 bench-decoding: $(INSTALLED)  ## measure the decoders on the manifest MANIFEST
 	$(BIN)/python -m benchmarks.decoding $(MANIFEST)
+
+bench-precisions: $(INSTALLED)  ## measure exports in every precision on the manifest MANIFEST
+	$(BIN)/python -m benchmarks.precisions $(MANIFEST)
 
 bench-language-models: $(INSTALLED)  ## compare language models: TEXTS=LJSpeech's metadata.csv, say
 	@test -n "$(TEXTS)" || { echo "got no TEXTS; needed: make bench-language-models TEXTS=some.csv" >&2; exit 2; }

@@ -36,12 +36,16 @@ COUNTS = (1, 10, 100, 1000)
 COUNTED_CLIP_S = 5
 ROUNDS = 3
 ONE_ROUND_S = 200  # of audio; more of it is measured once
+FIGURES = ("ms_per_audio_s", "started_s", "loaded_mib", "peak_mib")
 RESULTS = Path("benchmarks/results/cost.json")
 PLOT = Path("docs/inference-cost.png")
 
 
 def measure_point(folder: Path, clip_s: int, count: int) -> dict[str, float]:
-    """Return the least milliseconds per second of audio, and memory in MiB, of this process.
+    """Return the least milliseconds per second of audio, and what this process cost.
+
+    That is `started_s`, seconds until the model was loaded and had answered once, and memory in
+    MiB: then, and the most so far.
 
     Args:
         folder: a model.
@@ -50,7 +54,7 @@ def measure_point(folder: Path, clip_s: int, count: int) -> dict[str, float]:
     """
     predictor = Predictor(LocalBackend(folder))
     predictor.warm_up()
-    loaded_mib = memory_mib("VmRSS")
+    started_s, loaded_mib = process_age_s(), memory_mib("VmRSS")
     wav = encode_native(sample_speech(predictor.audio, clip_s), predictor.audio)
     sources = [(str(i), wav) for i in range(count)]
     seconds = []
@@ -63,6 +67,7 @@ def measure_point(folder: Path, clip_s: int, count: int) -> dict[str, float]:
         "clip_s": clip_s,
         "clips": count,
         "ms_per_audio_s": 1000 * min(seconds) / (clip_s * count),
+        "started_s": started_s,
         "loaded_mib": loaded_mib,
         "peak_mib": memory_mib("VmHWM"),
     }
@@ -72,6 +77,13 @@ def memory_mib(field: str) -> float:
     """Return `VmRSS`, what is held now, or `VmHWM`, the most so far; of this process, on Linux."""
     with open("/proc/self/status", encoding="utf-8") as status:
         return next(int(line.split()[1]) for line in status if line.startswith(field)) / 1024
+
+
+def process_age_s() -> float:
+    """Return seconds since this process began, on Linux."""
+    ticks = int(Path("/proc/self/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[19])
+    uptime_s = float(Path("/proc/uptime").read_text(encoding="utf-8").split()[0])
+    return uptime_s - ticks / os.sysconf("SC_CLK_TCK")
 
 
 def measure_model(folder: Path, clip_s: Sequence[int], counts: Sequence[int]) -> dict[str, Any]:
@@ -118,13 +130,20 @@ def draw(models: dict[str, dict[str, Any]], path: Path) -> None:
 def table_of(models: dict[str, dict[str, Any]]) -> Table:
     """Return the points for people."""
     table = Table(title="transcribing files, a process a row")
-    for column in ("model", "clip", "clips", "ms per s of audio", "loaded MiB", "peak MiB"):
+    for column in (
+        "model",
+        "clip",
+        "clips",
+        "ms per s of audio",
+        "started s",
+        "loaded MiB",
+        "peak MiB",
+    ):
         table.add_column(column, justify="right")
     for name, found in models.items():
         for point in (*found["by_clip_s"], *found["by_clips"]):
-            figures = (point[key] for key in ("ms_per_audio_s", "loaded_mib", "peak_mib"))
             clips = (f"{point['clip_s']} s", str(point["clips"]))
-            table.add_row(name, *clips, *(f"{figure:.1f}" for figure in figures))
+            table.add_row(name, *clips, *(f"{point[key]:.1f}" for key in FIGURES))
     return table
 
 

@@ -125,7 +125,7 @@ def make_ways(
         threads: for the peers; TensorFlow's own must be set before.
     """
     ours, weights = OurBackend(folder), read_weights(network)
-    networks: dict[str, Network] = {KERAS: _keras_call(network), PLAIN: PlainExport(plain)}
+    networks: dict[str, Network] = {KERAS: keras_call(network), PLAIN: PlainExport(plain)}
     if not (missing := missing_packages("torch")):
         from benchmarks.peers_torch import TorchPeer
 
@@ -143,7 +143,9 @@ def missing_packages(*names: str) -> list[str]:
     return [name for name in names if find_spec(name) is None]
 
 
-def _keras_call(network: keras.Model) -> Network:
+def keras_call(network: keras.Model) -> Network:
+    """Return the Keras model, called directly."""
+
     def call(features: Array, num_frames: NDArray[np.int32]) -> Array:
         logits, _ = network([features, num_frames], training=False)
         return np.asarray(tf.nn.log_softmax(logits).numpy())

@@ -147,7 +147,7 @@ class InferenceNetwork:
         stride, (frames, bins) = self._strides[i], self._paddings[i]
         padding = [[0, 0], [frames] * 2, [bins] * 2, [0, 0]]
         x = tf.nn.conv2d(tf.cast(x, block.kernel.dtype), block.kernel, stride, padding)
-        return _activate(x, block.bias, -(-num_frames // stride[0]))
+        return _activate(x, block.bias, (num_frames + stride[0] - 1) // stride[0])
 
     def _convolve_others(
         self, blocks: list[ConvolutionWeights], x: tf.Tensor, num_frames: tf.Tensor
@@ -192,7 +192,8 @@ def _project(x: tf.Tensor, weights: DirectionWeights) -> tf.Tensor:
     shape = tf.shape(x)
     flat = tf.reshape(x, [-1, weights.kernel.shape[0]])
     projected = _product(flat, weights.kernel) + weights.bias
-    return tf.reshape(projected, [shape[0], shape[1], weights.kernel.shape[1]])
+    projected = tf.reshape(projected, [shape[0], shape[1], weights.kernel.shape[1]])
+    return tf.ensure_shape(projected, [*x.shape[:2], weights.kernel.shape[1]])
 
 
 def _join(ahead: tf.Tensor, behind: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
@@ -228,15 +229,15 @@ def _step(
 def _run(projected: tf.Tensor, weights: DirectionWeights) -> tf.Tensor:
     """Return states `[frames, batch, units]`, some frames an iteration of the loop."""
     units = weights.candidate_bias.shape[0]
-    num_frames, batch = tf.shape(projected)[0], tf.shape(projected)[1]
-    num_blocks = -(-num_frames // UNROLL)
+    clips, num_frames, batch = projected.shape[1], tf.shape(projected)[0], tf.shape(projected)[1]
+    num_blocks = (num_frames + UNROLL - 1) // UNROLL
     projected = tf.pad(projected, [[0, UNROLL * num_blocks - num_frames], [0, 0], [0, 0]])
     blocks = tf.reshape(projected, [num_blocks, UNROLL, batch, 3 * units])
     gates, candidates = (
-        tf.TensorArray(x.dtype, num_blocks, element_shape=[UNROLL, None, x.shape[-1]]).unstack(x)
+        tf.TensorArray(x.dtype, num_blocks, element_shape=[UNROLL, clips, x.shape[-1]]).unstack(x)
         for x in tf.split(blocks, [2 * units, units], axis=-1)
     )
-    written = tf.TensorArray(projected.dtype, num_blocks, element_shape=[UNROLL, None, units])
+    written = tf.TensorArray(projected.dtype, num_blocks, element_shape=[UNROLL, clips, units])
 
     def advance(i: tf.Tensor, state: tf.Tensor, written: tf.TensorArray) -> tuple[Any, ...]:
         states = []
