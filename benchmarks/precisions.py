@@ -35,6 +35,7 @@ from training.manifest import Split, Utterance, read_manifest
 from training.served_model import Precision
 
 CLIP_S, BATCH, ROUNDS = 5, 16, 7
+PRECISIONS: tuple[Precision, ...] = get_args(Precision)
 RESULTS = Path("benchmarks/results/precisions.json")
 
 
@@ -81,7 +82,7 @@ def main(manifest: Path, model: Path) -> None:
     utterances = read_manifest(manifest, Split.validation)
     wanted, rows = texts_as_trained(model, utterances), []
     with tempfile.TemporaryDirectory() as temporary:
-        for precision in get_args(Precision):
+        for precision in PRECISIONS:
             folder = Path(temporary, precision)
             folder.mkdir()
             for name in ("model.keras", "pipeline.json"):

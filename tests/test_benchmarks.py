@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +12,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from benchmarks import decoding, language_models, training
+from benchmarks import concurrency, decoding, language_models, precisions, training
 from config import DecodingConfig
 from predictor import Predictor
 from serving.local import LocalBackend
@@ -19,7 +20,7 @@ from speech.alphabet import Alphabet
 from tests.clips import write_ljspeech
 from tests.runs import recipe
 from training.augmentation import STRENGTHS
-from training.manifest import Split, Utterance, write_manifest
+from training.manifest import Split, Utterance, read_manifest, write_manifest
 from training.recipe import Recipe
 
 ALPHABET = Alphabet()
@@ -65,6 +66,31 @@ def test_both_splits_are_measured_the_test_split_with_the_models_own_decoder(
     sizes = {row["split"]: (row["clips"], row["words"], row["audio_s"]) for row in rows}
     assert sizes == {"validation": (2, 5, 2.0), "test": (1, 2, 1.0)}
     assert all(row["total_s"] > 0 for row in rows)
+
+
+def test_precisions_are_compared_with_the_network_that_was_trained(
+    manifest: Path, model_folder: Path, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setattr(precisions, "RESULTS", tmp_path / "results.json")
+    monkeypatch.setattr(precisions, "ROUNDS", 1)
+    monkeypatch.setattr(precisions, "PRECISIONS", ("float32", "int8"))
+    precisions.main(manifest, model_folder)
+    whole, small = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))["rows"]
+    assert (whole["precision"], small["precision"]) == ("float32", "int8")
+    assert whole["texts_changed"] == 0
+    assert small["weights_mb"] < whole["weights_mb"]
+    assert whole["clip_of_a_batch_ms"] > 0
+    wanted = precisions.texts_as_trained(model_folder, read_manifest(manifest, Split.validation))
+    assert set(wanted) == {"ljspeech/a", "ljspeech/b"}
+
+
+def test_clips_at_once_are_counted_by_the_second(
+    model_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(concurrency, "ROUNDS", 1)
+    started = time.perf_counter()
+    speed = concurrency.measure(model_folder, callers=2)
+    assert concurrency.CLIPS / speed < time.perf_counter() - started
 
 
 def test_error_rates_are_against_the_splits_own_texts() -> None:
