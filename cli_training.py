@@ -56,6 +56,13 @@ class ExportPrecision(StrEnum):
     int8 = "int8"
 
 
+class ExportFormat(StrEnum):
+    """For TensorFlow Serving and `stt serve`, or for phones and small boards."""
+
+    saved_model = "saved-model"
+    litert = "litert"
+
+
 class TrainingPrecision(StrEnum):
     """What training computes in; weights and the loss are float32."""
 
@@ -269,13 +276,25 @@ def export(
     to: Annotated[
         Path | None, typer.Option(help="Write into this folder, with all that a model needs.")
     ] = None,
+    form: Annotated[
+        ExportFormat, typer.Option("--format", help="LiteRT is for phones and small boards.")
+    ] = ExportFormat.saved_model,
 ) -> None:
-    """Write the next SavedModel version of MODEL, for `stt serve` and TensorFlow Serving.
+    """Write the next SavedModel version of MODEL, or a LiteRT model into its folder `litert`.
 
-    Example: `stt export Models/mine`
+    Example: `stt export Models/mine`, `stt export Models/mine --format litert --precision int8`
     """
     with exit_codes(), errors.status("exporting"):
+        if form is ExportFormat.litert and to:
+            raise ValueError(
+                f"got --format litert and --to {to}; needed: no --to, it goes to MODEL/litert"
+            )
         start_tensorflow()
+        if form is ExportFormat.litert:
+            from training.litert import export_litert
+
+            print(export_litert(model, precision=precision.value))
+            return
         from training.export import export as export_model
 
         print(export_model(model, precision=precision.value, to=to))

@@ -18,7 +18,12 @@ def num_feature_frames(num_samples: tf.Tensor, config: FeatureConfig) -> tf.Tens
 
 
 def extract_features(
-    waveform: tf.Tensor, num_samples: tf.Tensor, config: FeatureConfig, *, sample_rate_hz: int
+    waveform: tf.Tensor,
+    num_samples: tf.Tensor,
+    config: FeatureConfig,
+    *,
+    sample_rate_hz: int,
+    for_litert: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Return normalised features and their true lengths.
 
@@ -27,6 +32,8 @@ def extract_features(
         num_samples: int32 `[batch]`.
         config: the kind and the sizes.
         sample_rate_hz: the waveform's, for mel bands.
+        for_litert: compute the same with what LiteRT has, in float32 also where a converter makes
+            a network's weights int8.
 
     Returns:
         float32 `[batch, frames, config.num_bins]`, zero beyond each clip's end, and int32 `[batch]`
@@ -34,10 +41,14 @@ def extract_features(
     """
     inside = tf.sequence_mask(num_samples, tf.shape(waveform)[1])
     # Not a product with the mask: what lies beyond the end may be NaN.
-    spectrum = _magnitudes(tf.where(inside, waveform, tf.zeros_like(waveform)), config)
+    waveform = _pad_to_a_frame(tf.where(inside, waveform, tf.zeros_like(waveform)), config)
+    by_products = for_litert and not _is_power_of_two(config.fft_length)
+    spectrum = (_magnitudes_by_products if by_products else _magnitudes)(waveform, config)
     if config.kind == "log_mel":
         mel = mel_matrix(config, sample_rate_hz=sample_rate_hz)
-        features = tf.math.log(spectrum**2 @ tf.constant(mel) + config.log_floor)
+        power = spectrum**2
+        energies = _float_product(power, mel) if for_litert else power @ tf.constant(mel)
+        features = tf.math.log(energies + config.log_floor)
     else:
         features = spectrum**config.magnitude_power
     num_frames = num_feature_frames(num_samples, config)
@@ -92,14 +103,49 @@ def mel_matrix(config: FeatureConfig, *, sample_rate_hz: int) -> NDArray[np.floa
     return matrix
 
 
+def _pad_to_a_frame(waveform: tf.Tensor, config: FeatureConfig) -> tf.Tensor:
+    missing = tf.maximum(0, config.frame_length - tf.shape(waveform)[1])
+    return tf.pad(waveform, [[0, 0], [0, missing]])
+
+
 def _magnitudes(waveform: tf.Tensor, config: FeatureConfig) -> tf.Tensor:
     """Return float32 `[batch, frames, fft_length // 2 + 1]`; frames are not centred.
 
     The window is `tf.signal.hann_window`: periodic for an even `frame_length`, symmetric for an
     odd one.
+
+    Args:
+        waveform: float32 `[batch, samples]`, at least one frame.
     """
-    missing = tf.maximum(0, config.frame_length - tf.shape(waveform)[1])
-    waveform = tf.pad(waveform, [[0, 0], [0, missing]])
     return tf.abs(
         tf.signal.stft(waveform, config.frame_length, config.frame_step, config.fft_length)
     )
+
+
+def _is_power_of_two(size: int) -> bool:
+    """Whether LiteRT has a Fourier transform of this length."""
+    return size & (size - 1) == 0
+
+
+def _magnitudes_by_products(waveform: tf.Tensor, config: FeatureConfig) -> tf.Tensor:
+    """Return what `_magnitudes` does, without a Fourier transform."""
+    samples, bins = np.arange(config.frame_length), np.arange(config.fft_length // 2 + 1)
+    angles = 2 * np.pi / config.fft_length * (np.outer(samples, bins) % config.fft_length)
+    is_odd = config.frame_length % 2
+    window = np.hanning(config.frame_length + 1 - is_odd)[: config.frame_length, np.newaxis]
+    frames = tf.signal.frame(waveform, config.frame_length, config.frame_step)
+    real = _float_product(frames, (window * np.cos(angles)).astype(np.float32))
+    imaginary = _float_product(frames, (window * np.sin(angles)).astype(np.float32))
+    return tf.sqrt(real**2 + imaginary**2)
+
+
+def _float_product(x: tf.Tensor, matrix: NDArray[np.float32]) -> tf.Tensor:
+    """Return `x @ matrix`; a converter to int8 leaves the matrix alone, as it seems computed.
+
+    Args:
+        x: float32 `[batch, frames, in]`.
+        matrix: `[in, out]`.
+    """
+    size = len(matrix)
+    # All rows, as there is a frame at least; but that is known only when the graph runs.
+    return x @ tf.constant(matrix)[: tf.minimum(size, size * tf.shape(x)[1])]
