@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run install test lint format bench bench-concurrency bench-cost bench-precisions bench-serving bench-uploads bench-decoding bench-language-models bench-training transcribe english-small clean
+.PHONY: run install test lint format bench bench-concurrency bench-cost bench-precisions bench-serving bench-uploads bench-decoding bench-language-models bench-training bench-training-step transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
@@ -31,6 +31,9 @@ BENCH_VENV ?= .venv-bench
 BENCH_INSTALLED := $(BENCH_VENV)/.installed
 bench: $(BENCH_INSTALLED)  ## measure this machine beside plain Keras, PyTorch, ONNX Runtime and PocketSphinx
 	$(BENCH_VENV)/bin/python -m benchmarks.inference
+
+bench-training-step: $(BENCH_INSTALLED)  ## measure a step of training beside PyTorch; on an idle machine
+	$(BENCH_VENV)/bin/python -m benchmarks.training_step
 
 bench-cost: $(INSTALLED)  ## measure time and memory of 5 to 20 s, of 1 to 1000 clips; draws docs/inference-cost.png
 	$(BIN)/python -m benchmarks.cost

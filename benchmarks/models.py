@@ -16,6 +16,16 @@ from training.networks.deepspeech2 import build_deepspeech2
 SEED = 7
 
 
+def shake_weights(network: keras.Model) -> None:
+    """Make what is 0 or 1 in a new network random: biases, and all of batch norm."""
+    draw = np.random.default_rng(SEED)
+    for weight in network.weights:
+        if "moving_variance" in weight.path:
+            weight.assign(draw.uniform(0.5, 2.0, weight.shape))
+        elif "kernel" not in weight.path:
+            weight.assign(weight.numpy() + 0.1 * draw.standard_normal(weight.shape))
+
+
 def make_random_model(folder: Path, preset: Preset) -> Path:
     """Build, save and export a preset under the folder's name; return the folder.
 
@@ -27,12 +37,7 @@ def make_random_model(folder: Path, preset: Preset) -> Path:
     network = build_deepspeech2(
         preset.network, num_bins=preset.features.num_bins, num_symbols=len(alphabet)
     )
-    draw = np.random.default_rng(SEED)
-    for weight in network.weights:
-        if "moving_variance" in weight.path:
-            weight.assign(draw.uniform(0.5, 2.0, weight.shape))
-        elif "kernel" not in weight.path:
-            weight.assign(weight.numpy() + 0.1 * draw.standard_normal(weight.shape))
+    shake_weights(network)
     logits = network.get_layer("logits").kernel
     logits.assign(20 * logits.numpy())  # as sure of itself as a trained network
     pipeline = Pipeline(

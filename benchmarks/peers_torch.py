@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
-from training.networks.weights import Convolution, Dense, Direction, Recurrent, Weights
+from training.networks.weights import Array, Convolution, Dense, Direction, Weights
 
 
 class TorchNetwork(nn.Module):
@@ -17,22 +17,24 @@ class TorchNetwork(nn.Module):
     def __init__(self, weights: Weights) -> None:
         super().__init__()
         self.strides = [block.stride[0] for block in weights.convolutions]
-        self.convolutions = nn.ModuleList(map(_convolution, weights.convolutions))
-        self.recurrent = nn.ModuleList(map(_gru, weights.recurrent))
-        hidden = [_linear(weights.hidden), nn.ReLU()] if weights.hidden else []
-        self.output = nn.Sequential(*hidden, _linear(weights.logits), nn.LogSoftmax(dim=-1))
+        self.convolutions = nn.ModuleList(
+            convolution(block, *block.folded()) for block in weights.convolutions
+        )
+        self.recurrent = nn.ModuleList(gru(*layer.folded()) for layer in weights.recurrent)
+        hidden = [linear(weights.hidden), nn.ReLU()] if weights.hidden else []
+        self.output = nn.Sequential(*hidden, linear(weights.logits), nn.LogSoftmax(dim=-1))
 
     def forward(self, features: Tensor, num_frames: Tensor) -> Tensor:
         """Take float32 `[batch, frames, bins]` and int64 `[batch]`."""
         x, lengths = features[:, None], num_frames
-        for stride, convolution in zip(self.strides, self.convolutions, strict=True):
-            x, lengths = torch.relu(convolution(x)), (lengths + stride - 1) // stride
+        for stride, layer in zip(self.strides, self.convolutions, strict=True):
+            x, lengths = torch.relu(layer(x)), (lengths + stride - 1) // stride
             inside = torch.arange(x.shape[2]) < lengths[:, None]
             x = x * inside[:, None, :, None]
         x = x.permute(0, 2, 3, 1).flatten(2)
         packed = pack_padded_sequence(x, lengths, batch_first=True, enforce_sorted=False)
-        for gru in self.recurrent:
-            packed, _ = gru(packed)
+        for layer in self.recurrent:
+            packed, _ = layer(packed)
         x, _ = pad_packed_sequence(packed, batch_first=True)
         return self.output(x)
 
@@ -44,46 +46,50 @@ class TorchPeer:
         torch.set_num_threads(threads)
         self._network = TorchNetwork(weights).eval()
 
-    def __call__(
-        self, features: NDArray[np.float32], num_frames: NDArray[np.int32]
-    ) -> NDArray[np.float32]:
+    def __call__(self, features: Array, num_frames: NDArray[np.int32]) -> Array:
         """Return log-probabilities float32 `[batch, frames, symbols]`."""
         with torch.inference_mode():
             lengths = torch.from_numpy(num_frames.astype(np.int64))
             return np.asarray(self._network(torch.from_numpy(features), lengths).numpy())
 
 
-def _convolution(block: Convolution) -> nn.Module:
-    kernel, bias = block.folded()
+def convolution(block: Convolution, kernel: Array, bias: Array | None = None) -> nn.Module:
+    """Return a layer of a block's form, with a kernel that lies as in Keras."""
     time, frequency, channels, filters = kernel.shape
     layer = nn.Conv2d(
-        channels, filters, (time, frequency), block.stride, padding=block.padding, bias=True
+        channels,
+        filters,
+        (time, frequency),
+        block.stride,
+        padding=block.padding,
+        bias=bias is not None,
     )
-    return _filled(layer, weight=kernel.transpose(3, 2, 0, 1), bias=bias)
+    arrays = {"weight": kernel.transpose(3, 2, 0, 1), "bias": bias}
+    return _filled(layer, **{name: a for name, a in arrays.items() if a is not None})
 
 
-def _linear(dense: Dense) -> nn.Module:
+def linear(dense: Dense) -> nn.Module:
+    """Return a dense layer."""
     layer = nn.Linear(*dense.kernel.shape)
     return _filled(layer, weight=dense.kernel.T, bias=dense.bias)
 
 
-def _gru(recurrent: Recurrent) -> nn.Module:
-    directions = recurrent.folded()
-    layer = nn.GRU(
-        directions[0].kernel.shape[0], recurrent.units, batch_first=True, bidirectional=True
-    )
+def gru(*directions: Direction) -> nn.Module:
+    """Return a layer of one direction, or of both; frames come first unless they are packed."""
+    first, *others = directions
+    size, units = first.kernel.shape[0], first.recurrent.shape[0]
     arrays = {
         f"{name}_l0{suffix}": array
-        for suffix, direction in zip(("", "_reverse"), directions, strict=True)
+        for suffix, direction in zip(("", "_reverse"), directions, strict=False)
         for name, array in _gru_arrays(direction).items()
     }
-    return _filled(layer, **arrays)
+    return _filled(nn.GRU(size, units, bidirectional=bool(others)), **arrays)
 
 
-def _gru_arrays(direction: Direction) -> dict[str, NDArray[np.float32]]:
+def _gru_arrays(direction: Direction) -> dict[str, Array]:
     """Return one direction's arrays by PyTorch's names; its gates are reset, update, candidate."""
 
-    def reordered(array: NDArray[np.float32]) -> NDArray[np.float32]:
+    def reordered(array: Array) -> Array:
         update, reset, candidate = np.split(array, 3, axis=-1)
         return np.concatenate([reset, update, candidate], axis=-1).T
 
@@ -95,7 +101,7 @@ def _gru_arrays(direction: Direction) -> dict[str, NDArray[np.float32]]:
     }
 
 
-def _filled(layer: nn.Module, **arrays: NDArray[np.float32]) -> nn.Module:
+def _filled(layer: nn.Module, **arrays: Array) -> nn.Module:
     state = {name: torch.tensor(np.ascontiguousarray(a)) for name, a in arrays.items()}
     layer.load_state_dict(state)
     return layer

