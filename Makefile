@@ -65,23 +65,31 @@ transcribe: $(INSTALLED)  ## make transcribe WAV=some.wav
 	@test -n "$(WAV)" || { echo "got no WAV; needed: make transcribe WAV=some.wav" >&2; exit 2; }
 	@$(BIN)/stt transcribe "$(WAV)"
 
-# The bundled model, in two runs: the first finds the words that the second recombines. SPEECH is a
-# folder of corpora; needs flite, espeak-ng, festival and festvox-kdlpc16k for synthetic speech.
+# The bundled model, in three runs: each of the first two finds the words that the next recombines.
+# SPEECH is a folder of corpora; needs flite, espeak-ng, festival and festvox-kdlpc16k for synthetic speech.
 SPEECH ?= ../shared/data
 CORPORA ?= ljspeech kathleen cmu_arctic librispeech vctk_p239 common_voice speechocean762
 REAL := $(CORPORA:%=$(SPEECH)/%)
 TRANSCRIPTS := $(SPEECH)/ljspeech_transcripts.csv $(SPEECH)/librispeech_transcripts.tsv
 ENGLISH := Models/english-small
+RECOMBINE = test -f Data/recombined-$(1)/metadata.csv || $(BIN)/stt recombine Data/$(2) $(TRANSCRIPTS) \
+	--model runs/english-$(3) --leave-out common_voice --leave-out synthetic --output Data/recombined-$(1)
+ONLY_LJ := $(foreach corpus,$(filter-out ljspeech common_voice,$(CORPORA)),--leave-out $(corpus))
+TRAIN := $(BIN)/stt train --precision bfloat16
+ON := --repeat ljspeech=6 --augment light --dropout 0.15 --average 0.998
 english-small: $(INSTALLED)  ## train the bundled model anew; continues where it was stopped
 	$(BIN)/stt synthesise $(TRANSCRIPTS) --share 0.7 --share 0.3 --clips 6000 --output Data/synthetic
 	$(BIN)/stt prepare $(REAL) Data/synthetic --output Data/first
-	$(BIN)/stt train Data/first --output runs/english-first --epochs 9 --repeat ljspeech=4 --precision bfloat16
+	$(TRAIN) Data/first --output runs/english-first --epochs 9 --repeat ljspeech=4
 	test -d runs/english-first/saved_model || $(BIN)/stt export runs/english-first
-	test -f Data/recombined/metadata.csv || $(BIN)/stt recombine Data/first $(TRANSCRIPTS) --model runs/english-first \
-		--leave-out common_voice --leave-out synthetic --clips 12000 --output Data/recombined
-	$(BIN)/stt prepare $(REAL) Data/synthetic Data/recombined --output Data/english
-	$(BIN)/stt train Data/english --output runs/english-small --init-from runs/english-first --epochs 6 \
-		--repeat ljspeech=6 --augment light --dropout 0.15 --average 0.998 --precision bfloat16 --learning-rate 1e-3
+	$(call RECOMBINE,1,first,first) --clips 12000
+	$(BIN)/stt prepare $(REAL) Data/synthetic Data/recombined-1 --output Data/second
+	$(TRAIN) Data/second --output runs/english-second --init-from runs/english-first --epochs 6 $(ON)
+	test -d runs/english-second/saved_model || $(BIN)/stt export runs/english-second
+	$(call RECOMBINE,2,first,second) --clips 12000 --seed 1
+	$(call RECOMBINE,lj,first,second) $(ONLY_LJ) --clips 1500 --seed 2
+	$(BIN)/stt prepare $(REAL) Data/synthetic Data/recombined-2 Data/recombined-lj --output Data/english
+	$(TRAIN) Data/english --output runs/english-small --init-from runs/english-second --epochs 3 $(ON) --learning-rate 6e-4
 	rm -rf $(ENGLISH)/saved_model
 	$(BIN)/stt export runs/english-small --precision float16 --to $(ENGLISH)
 	$(BIN)/stt lm build $(TRANSCRIPTS) --exclude-manifest Data/english --model $(ENGLISH)

@@ -270,7 +270,7 @@ def export(
         ExportPrecision,
         typer.Option(
             help="Of the weights. float16 and bfloat16 halve the files, int8 quarters them; "
-            "bfloat16 also computes batches faster."
+            "bfloat16 also computes batches faster where the processor has it."
         ),
     ] = ExportPrecision.float32,
     to: Annotated[

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -32,7 +33,7 @@ from benchmarks.ways import KERAS, ONNX, OURS, PLAIN, TORCH
 from config import PRESETS, ServerConfig
 from speech.audio import write_atomically
 from speech.pipeline import read_pipeline
-from training.export import load_network
+from training.export import export, load_network
 from training.networks.weights import read_weights
 
 HEADLINE_MODEL, HEADLINE_CLIP_S = "deepspeech2", 10
@@ -155,12 +156,19 @@ def run(folders: Iterable[Path], plan: Plan, output: Path, command: str) -> None
     console.print(f"wrote {output}")
 
 
+def copy_as_float32(folder: Path, to: Path) -> Path:
+    """Return a copy of a model with an export of just the weights that its peers get."""
+    copy = Path(shutil.copytree(folder, to / folder.name, ignore=lambda *_: ["saved_model"]))
+    export(copy)
+    return copy
+
+
 def main() -> None:
     """Measure the preset and the bundled model; a smoke run writes nothing that is kept."""
     is_quick = "--quick" in sys.argv[1:]
     with tempfile.TemporaryDirectory() as temporary:
         headline = make_random_model(Path(temporary, HEADLINE_MODEL), PRESETS[HEADLINE_MODEL])
-        folders = [headline, ServerConfig().model]
+        folders = [headline, copy_as_float32(ServerConfig().model, Path(temporary))]
         if is_quick:
             command = "python -m benchmarks.inference --quick"
             run(folders, QUICK, Path(temporary, RESULTS.name), command)

@@ -75,11 +75,10 @@ class OurBackend(TimedBackend):
     def log_probs(self, waveforms: list[Waveform], given_up: Event | None = None) -> list[Array]:
         """Run the SavedModel."""
         check_wanted(given_up)
+        if self._local.compiled and len(waveforms) == 1:
+            self._local.compiled.compile(len(waveforms[0]))
         with self.watch("graph"):
-            log_probs = self._local.log_probs(waveforms)
-        if self._local.compiled:
-            self._local.compiled.wait()
-        return log_probs
+            return self._local.log_probs(waveforms)
 
 
 class PeerBackend(TimedBackend):

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from speech.audio import Waveform
 
-logger = logging.getLogger("stt.compiled")
+logger = logging.getLogger("stt.predictor.compiled")
 
 SHORTEST_S, LONGEST_S = 1.0, 20.0  # what is longer is cut into pieces, or is rare
 STEPS_PER_DECADE = 20  # so that a length is rounded up by 6 % on average
@@ -29,59 +29,87 @@ def preferred_lengths(sample_rate_hz: int) -> list[int]:
 class CompiledModel:
     """What `training.served_model` exports for one clip, compiled while others are computed."""
 
-    def __init__(self, loaded: Any, sample_rate_hz: int) -> None:
-        """Use a loaded SavedModel that has `compute_compiled`; nothing is compiled yet."""
+    def __init__(self, loaded: Any, weights: list[tf.Tensor], sample_rate_hz: int) -> None:
+        """Use a loaded SavedModel and what its `read_weights` gave; nothing is compiled yet."""
         self._compute = loaded.compute_compiled
-        self._weights = loaded.read_compiled_weights()
+        self._weights = loaded.arrange_weights(weights)
         self._lengths = preferred_lengths(sample_rate_hz)
         self._ready: set[int] = set()
         self._asked: list[int] = []  # each stays, so that none is compiled twice
         self._taken = 0
         self._changed = threading.Condition()
-        self._is_compiling = False
+        self._is_compiling = self._is_closed = False
 
     def log_probs(self, waveform: Waveform) -> NDArray[np.float32] | None:
         """Return float32 `[frames, symbols]`, or None: this length is not compiled.
 
         A length that could be is compiled soon, by another thread.
         """
-        place = bisect_left(self._lengths, len(waveform))
-        if place == len(self._lengths):
+        length = self._rounded(len(waveform))
+        if length is None:
             return None
-        length = self._lengths[place]
         if length not in self._ready:
             self._ask_for(length)
             return None
-        return self._run(waveform, length)
+        try:
+            return self._run(waveform, length)
+        except tf.errors.OpError:
+            logger.exception("a compiled length failed; the plain graph computes it from now on")
+            self._ready.discard(length)
+            return None
+
+    def compile(self, num_samples: int) -> None:
+        """Return once clips of this length are compiled, if they can be."""
+        length = self._rounded(num_samples)
+        if length is not None:
+            self._ask_for(length)
+        self.wait()
 
     def wait(self) -> None:
         """Return once every length that was asked for is compiled, or has failed."""
         with self._changed:
             self._changed.wait_for(lambda: not self._is_compiling)
 
+    def close(self) -> None:
+        """Compile nothing more, and return once what is being compiled is done."""
+        with self._changed:
+            self._is_closed = True
+        self.wait()
+
+    def _rounded(self, num_samples: int) -> int | None:
+        place = bisect_left(self._lengths, num_samples)
+        return self._lengths[place] if place < len(self._lengths) else None
+
     def _ask_for(self, length: int) -> None:
         with self._changed:
-            if length in self._asked:
+            if self._is_closed or length in self._asked:
                 return
             self._asked.append(length)
-            if not self._is_compiling:
-                self._is_compiling = True
-                # Not a daemon: the interpreter must not end within XLA.
-                threading.Thread(target=self._compile_asked, name="compiler").start()
+            if self._is_compiling:
+                return
+            # Not a daemon, whoever asks: the interpreter must not end within XLA.
+            thread = threading.Thread(target=self._compile_asked, name="compiler", daemon=False)
+            try:
+                thread.start()
+            except RuntimeError:  # no more threads: computed plainly
+                logger.exception("nothing can be compiled now")
+                return
+            self._is_compiling = True
 
     def _compile_asked(self) -> None:
         while (length := self._next_asked()) is not None:
             try:
                 self._run(np.zeros(1, np.float32), length)
-            except tf.errors.OpError:
-                logger.exception("a length is not compiled; the plain graph computes it")
+            except Exception:  # whatever it is, the plain graph computes the length
+                logger.exception("a length of %d samples cannot be compiled", length)
                 continue
             self._ready.add(length)
 
     def _next_asked(self) -> int | None:
         """Return the length that was asked for first and not yet taken; None ends the thread."""
         with self._changed:
-            if self._taken < len(self._asked):
+            is_wanted = not self._is_closed and threading.main_thread().is_alive()
+            if is_wanted and self._taken < len(self._asked):
                 self._taken += 1
                 return self._asked[self._taken - 1]
             self._is_compiling = False

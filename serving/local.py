@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -35,12 +33,16 @@ class LocalBackend:
         path = newest_version(folder)
         try:
             self._loaded = tf.saved_model.load(str(path))
-            self._compute = _plain_way(self._loaded)
+            self._signature = self._loaded.signatures["serving_default"]
         except (OSError, ValueError, KeyError, tf.errors.OpError) as error:
             raise ModelError(f"cannot load the SavedModel {path}: {error}") from error
-        can_compile = compile_clips and hasattr(self._loaded, "compute_compiled")
-        rate_hz = self._pipeline.audio.sample_rate_hz
-        self.compiled = CompiledModel(self._loaded, rate_hz) if can_compile else None
+        self._weights: list[tf.Tensor] | None = None
+        self.compiled: CompiledModel | None = None
+        if hasattr(self._loaded, "arrange_weights"):
+            self._weights = self._loaded.read_weights()
+            if compile_clips:
+                rate_hz = self._pipeline.audio.sample_rate_hz
+                self.compiled = CompiledModel(self._loaded, self._weights, rate_hz)
 
     @property
     def pipeline(self) -> Pipeline:
@@ -51,7 +53,9 @@ class LocalBackend:
         """Return at once: what is loaded answers."""
 
     def close(self) -> None:
-        """Do nothing: the model goes with the object."""
+        """Compile nothing more; the model goes with the object."""
+        if self.compiled:
+            self.compiled.close()
 
     def log_probs(
         self, waveforms: list[Waveform], given_up: threading.Event | None = None
@@ -63,18 +67,15 @@ class LocalBackend:
             if compiled is not None:
                 return [compiled]
         batch, num_samples = pad_batch(waveforms)
-        outputs = self._compute(tf.constant(batch), tf.constant(num_samples))
+        outputs = self._run(tf.constant(batch), tf.constant(num_samples))
         log_probs, num_frames = outputs["log_probs"].numpy(), outputs["num_frames"].numpy()
         return [clip[:count] for clip, count in zip(log_probs, num_frames, strict=True)]
 
-
-def _plain_way(loaded: Any) -> Callable[[tf.Tensor, tf.Tensor], dict[str, tf.Tensor]]:
-    """Return what computes a batch, with weights that are read once where the export allows it."""
-    if not hasattr(loaded, "compute"):
-        signature = loaded.signatures["serving_default"]
-        return lambda waveform, num_samples: signature(waveform=waveform, num_samples=num_samples)
-    weights = loaded.read_weights()
-    return lambda waveform, num_samples: loaded.compute(waveform, num_samples, weights)
+    def _run(self, waveform: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Compute a batch, with weights that were read once where the export allows it."""
+        if self._weights is None:
+            return self._signature(waveform=waveform, num_samples=num_samples)
+        return self._loaded.compute(waveform, num_samples, self._weights)
 
 
 def newest_version(folder: Path) -> Path:

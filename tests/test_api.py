@@ -122,7 +122,7 @@ def sample() -> bytes:
 
 @pytest.fixture(scope="module")
 def bundled_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    config = ServerConfig(log_folder=tmp_path_factory.mktemp("logs"))
+    config = ServerConfig(log_folder=tmp_path_factory.mktemp("logs"), compile_clips=False)
     with TestClient(api.create_app(config, load=load_predictor)) as client:
         yield client
 

@@ -31,7 +31,7 @@ def samples() -> dict[str, str]:
 
 
 def test_the_sample_is_right_to_within_two_words(bundled: Path) -> None:
-    predictor = load_predictor(ServerConfig(model=bundled))
+    predictor = load_predictor(ServerConfig(model=bundled, compile_clips=False))
     reference = normalise(samples()["sample"], predictor.pipeline.alphabet)
     text = predictor.transcribe((ROOT / "Data/samples/sample.wav").read_bytes()).text
     words = jiwer.process_words(reference, text)
@@ -84,7 +84,7 @@ def test_the_language_model_is_small_and_lowers_the_error_rate(
     assert (bundled / LANGUAGE_MODEL).stat().st_size < MAX_LANGUAGE_MODEL_BYTES
     if not (ljspeech / "splits.csv").is_file():
         pytest.skip("needs the splits.csv that says what was not trained on")
-    predictor = load_predictor(ServerConfig(model=bundled))
+    predictor = load_predictor(ServerConfig(model=bundled, compile_clips=False))
     rows = (ljspeech / "splits.csv").read_text(encoding="utf-8").splitlines()
     held_out = sorted(row.split(",")[0] for row in rows if row.endswith(",validation"))
     lines = (ljspeech / "metadata.csv").read_text(encoding="utf-8").splitlines()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import threading
 from bisect import bisect_left
 from collections.abc import Iterator
 from pathlib import Path
@@ -84,11 +85,58 @@ def test_a_length_that_cannot_be_compiled_is_computed_plainly(
 
     monkeypatch.setattr(backend.compiled, "_compute", fails)
     clip = noise(rng, 1.0)
-    with caplog.at_level(logging.ERROR, logger="stt.compiled"):
+    with caplog.at_level(logging.ERROR, logger="stt.predictor.compiled"):
         for _ in range(2):
             assert np.isfinite(backend.log_probs([clip])[0]).all()
             compiled_of(backend).wait()
     assert len(caplog.records) == 1, "tried once"
+
+
+def test_a_compiled_length_that_fails_is_computed_plainly(
+    backend: LocalBackend, rng, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = noise(rng, 1.0)
+    compiled_of(backend).compile(len(clip))
+    wanted = backend.log_probs([clip])[0]
+
+    def fails(*_: object) -> None:
+        raise tf.errors.ResourceExhaustedError(None, None, "no memory")
+
+    monkeypatch.setattr(backend.compiled, "_compute", fails)
+    np.testing.assert_allclose(backend.log_probs([clip])[0], wanted, atol=1e-4)
+
+
+def test_closing_ends_after_the_length_in_work(
+    backend: LocalBackend, rng, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also where a daemon thread asked, as that of the batches is."""
+    compiled, clip = compiled_of(backend), noise(rng, 20.0)
+    compute, started, goes_on = compiled._compute, threading.Event(), threading.Event()
+    computed = []
+
+    def waits(waveform: tf.Tensor, *others: tf.Tensor) -> dict[str, tf.Tensor]:
+        started.set()
+        assert goes_on.wait(60)
+        computed.append(waveform.shape[1])
+        outputs: dict[str, tf.Tensor] = compute(waveform, *others)
+        return outputs
+
+    monkeypatch.setattr(compiled, "_compute", waits)
+    lengths = preferred_lengths(RATE_HZ)[:3]
+    for length in lengths:
+        asker = threading.Thread(target=compiled.log_probs, args=(clip[:length],), daemon=True)
+        asker.start()
+        asker.join()
+    assert started.wait(60)
+    (thread,) = [thread for thread in threading.enumerate() if thread.name == "compiler"]
+    assert not thread.daemon, "the interpreter waits for it"
+    closing = threading.Thread(target=backend.close)
+    closing.start()
+    goes_on.set()
+    closing.join(60)
+    thread.join(60)
+    assert not thread.is_alive()
+    assert computed == lengths[:1]
 
 
 def test_a_model_of_an_earlier_export_is_not_compiled(

@@ -182,7 +182,7 @@ def test_nothing_is_lost_or_doubled_where_a_recording_is_cut(model_folder: Path)
 
 @pytest.fixture(scope="module")
 def with_beam(bundled: Path) -> Predictor:
-    return load_predictor(ServerConfig(model=bundled))
+    return load_predictor(ServerConfig(model=bundled, compile_clips=False))
 
 
 @pytest.fixture(scope="module")

@@ -23,7 +23,7 @@ def known() -> dict[str, list]:
 
 @pytest.fixture(scope="module")
 def transcript() -> Transcript:
-    predictor = load_predictor(ServerConfig())
+    predictor = load_predictor(ServerConfig(compile_clips=False))
     return predictor.transcribe((DATA / "timed_words.wav").read_bytes())
 
 

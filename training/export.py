@@ -15,7 +15,6 @@ from tensorflow_serving.apis import predict_pb2, prediction_log_pb2
 from config import ModelError
 from speech.audio import encode_native, write_atomically
 from speech.pipeline import Pipeline, read_pipeline, write_pipeline
-from training.networks import layers  # noqa: F401  (registers the layers that a file names)
 from training.served_model import Precision, ServedModel
 
 WARMUP_FILE = "tf_serving_warmup_requests"

@@ -33,8 +33,8 @@ _INT8_LARGEST = 127
 class StoredArray(tf.Module):
     """An array of weights in a precision; only matrices and kernels are worth rounding.
 
-    float16 and int8 are read as the float32 that they stand for. bfloat16 is read as it is:
-    processors multiply it faster.
+    float16 and int8 are read as the float32 that they stand for. bfloat16 is read as it is: some
+    processors (AVX-512 BF16, AMX) multiply it faster.
     """
 
     def __init__(self, array: NDArray[np.float32], precision: Precision) -> None:
@@ -60,7 +60,7 @@ class ServedModel(tf.Module):
     """The feature code and the network that were trained, in one graph.
 
     Any server runs the three signatures. A process that holds the model may read the weights once
-    (`read_weights`, `read_compiled_weights`) and hand them to `compute` and `compute_compiled`.
+    (`read_weights`) and hand them to `compute`, and, from `arrange_weights`, to `compute_compiled`.
     """
 
     def __init__(
@@ -78,21 +78,21 @@ class ServedModel(tf.Module):
         self.alphabet_asset = tf.saved_model.Asset(str(alphabet_file))
         # Traced once for all that calls it.
         self._log_probs_of: Any = tf.function(self._compute_log_probs, reduce_retracing=True)
-        self.compute = self._with_weights(self._log_probs_of, self.read_weights)
+        specs = [
+            tf.TensorSpec(x.shape, x.dtype)
+            for x in self.read_weights.get_concrete_function().outputs
+        ]
+        self.arrange_weights = tf.function(self._arrange, input_signature=[specs])
+        arranged = self.arrange_weights.get_concrete_function().outputs
+        self.compute = self._with_weights(self._log_probs_of, specs)
         self.compute_compiled = self._with_weights(
-            self._compute_compiled_log_probs, self.read_compiled_weights
+            self._compute_compiled_log_probs, [tf.TensorSpec(x.shape, x.dtype) for x in arranged]
         )
 
     @tf.function(input_signature=[])
     def read_weights(self) -> list[tf.Tensor]:
         """Return what `compute` takes as weights."""
         return [array.read() for array in self.stored]
-
-    @tf.function(input_signature=[])
-    def read_compiled_weights(self) -> list[tf.Tensor]:
-        """Return what `compute_compiled` takes as weights."""
-        weights = self._nest([array.read() for array in self.stored])
-        return list(tf.nest.flatten(transpose_recurrent(weights)))
 
     @tf.function(input_signature=[_WAVEFORM, _NUM_SAMPLES])
     def serving_default(self, waveform: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -130,7 +130,10 @@ class ServedModel(tf.Module):
 
         return spectrogram
 
-    def _with_weights(self, run: Any, read: Any) -> Any:
+    def _arrange(self, weights: list[tf.Tensor]) -> list[tf.Tensor]:
+        return list(tf.nest.flatten(transpose_recurrent(self._nest(weights))))
+
+    def _with_weights(self, run: Any, specs: list[tf.TensorSpec]) -> Any:
         """Return waveforms to log-probabilities with weights that are handed over."""
 
         def compute(
@@ -139,7 +142,6 @@ class ServedModel(tf.Module):
             features, num_frames = self._features(waveform, num_samples)
             return run(weights, features, num_frames)
 
-        specs = [tf.TensorSpec(x.shape, x.dtype) for x in read.get_concrete_function().outputs]
         return tf.function(
             compute, input_signature=[_WAVEFORM, _NUM_SAMPLES, specs], autograph=False
         )
@@ -183,6 +185,11 @@ class ServedModel(tf.Module):
         best = tf.reduce_max(log_probs, axis=-1)
         mean = tf.reduce_sum(best * weight, axis=1) / tf.reduce_sum(weight, axis=1)
         return text, tf.exp(mean)
+
+
+def _output_specs(function: Any) -> list[tf.TensorSpec]:
+    outputs = function.get_concrete_function().outputs
+    return [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in outputs]
 
 
 def _masked_log_probs(logits: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:

@@ -18,13 +18,13 @@ def convolve_fast(
     halved again. Worth it where additions cost nothing, as where XLA merges them.
 
     Args:
-        x: float32 `[batch, frames, bins, channels]`.
-        kernel: float32 `[taps, bins_of_kernel, channels, filters]`.
+        x: float `[batch, frames, bins, channels]`.
+        kernel: float `[taps, bins_of_kernel, channels, filters]`.
         stride: in frequency.
         padding: zeros on each side in time and in frequency.
 
     Returns:
-        float32 `[batch, frames + 2 * padding[0] - taps + 1, bins_out, filters]`.
+        float `[batch, frames + 2 * padding[0] - taps + 1, bins_out, filters]`.
 
     Source: Mou and Duhamel 1991, "Short-length FIR filters and their use in fast nonrecursive
     filtering", the algorithm F(2, 2), nested.

@@ -1,6 +1,6 @@
 """DeepSpeech2 for inference alone: what training needs is gone, what can be done before is done.
 
-Batch norm is folded into the weights after it and all frames are projected in one product. Two
+Batch norm is folded into its neighbours' weights and all frames are projected in one product. Two
 ways lead to the same logits: `compute`, for any batch on any server, and `compute_compiled`, for
 one clip, which XLA compiles for each length. Plain TensorFlow ops in both.
 """
@@ -49,7 +49,7 @@ class DenseWeights(NamedTuple):
 
 
 class InferenceWeights(NamedTuple):
-    """All of a network: float32 arrays or tensors, a nest that TensorFlow understands."""
+    """All of a network, arrays or tensors, in a nest that TensorFlow understands."""
 
     convolutions: list[ConvolutionWeights]
     recurrent: list[tuple[DirectionWeights, DirectionWeights]]

@@ -10,6 +10,7 @@ import keras
 import numpy as np
 from numpy.typing import NDArray
 
+from config import ModelError
 from training.networks.layers import (
     MaskedBatchNormalization,
     MaskedBidirectionalGRU,
@@ -17,6 +18,7 @@ from training.networks.layers import (
 )
 
 Array = NDArray[np.float32]
+_KNOWN = (MaskedConv2D, MaskedBatchNormalization, MaskedBidirectionalGRU, keras.layers.Dense)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,9 +113,19 @@ class Weights:
 
 
 def read_weights(network: keras.Model) -> Weights:
-    """Return the weights of what `build_deepspeech2` built."""
+    """Return the weights of what `build_deepspeech2` built.
+
+    Raises:
+        ModelError: it has other layers.
+    """
     layers = [layer for layer in network.layers if layer.weights]
     dense = [_dense(layer) for layer in layers if isinstance(layer, keras.layers.Dense)]
+    unknown = [layer.name for layer in layers if not isinstance(layer, _KNOWN)]
+    if unknown or len(dense) not in (1, 2):
+        raise ModelError(
+            f"got a network with {len(dense)} dense layers and with {unknown}; needed: 1 or 2, and "
+            "no layers but those of deepspeech2"
+        )
     return Weights(
         num_bins=network.inputs[0].shape[-1],
         convolutions=[_convolution(layer) for layer in layers if isinstance(layer, MaskedConv2D)],
