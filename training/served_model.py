@@ -133,7 +133,9 @@ class ServedModel(tf.Module):
     def _arrange(self, weights: list[tf.Tensor]) -> list[tf.Tensor]:
         return list(tf.nest.flatten(transpose_recurrent(self._nest(weights))))
 
-    def _with_weights(self, run: Any, specs: list[tf.TensorSpec]) -> Any:
+    def _with_weights(
+        self, run: Any, specs: list[tf.TensorSpec], *, clips: int | None = None
+    ) -> Any:
         """Return waveforms to log-probabilities with weights that are handed over."""
 
         def compute(
@@ -143,7 +145,13 @@ class ServedModel(tf.Module):
             return run(weights, features, num_frames)
 
         return tf.function(
-            compute, input_signature=[_WAVEFORM, _NUM_SAMPLES, specs], autograph=False
+            compute,
+            input_signature=[
+                tf.TensorSpec([clips, None], tf.float32, "waveform"),
+                tf.TensorSpec([clips], tf.int32, "num_samples"),
+                specs,
+            ],
+            autograph=False,
         )
 
     def _compute_log_probs(

@@ -7,6 +7,7 @@ one clip, which XLA compiles for each length. Plain TensorFlow ops in both.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -113,20 +114,21 @@ class InferenceNetwork:
         x = features[..., tf.newaxis]
         for i, block in enumerate(weights.convolutions):
             x, num_frames = self._convolve(i, block, x, num_frames)
-        x = _to_time_major(x)
+        x, max_frames = _to_time_major(x), tf.shape(x)[1]
+        x = _pad_to_blocks(x)
         for forward, backward in weights.recurrent:
             ahead = _run(_project(x, forward), forward)
             reverse = tf.reverse_sequence(x, num_frames, seq_axis=0, batch_axis=1)
             behind = _run(_project(reverse, backward), backward)
             x = _join(ahead, behind, num_frames)
-        return _to_logits(x, weights.dense), num_frames
+        return _to_logits(x[:max_frames], weights.dense), num_frames
 
     def compute_compiled(
         self, weights: InferenceWeights, features: tf.Tensor, num_frames: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return the same, fastest for one clip, with weights from `transpose_recurrent`.
+        """Return the same for a batch of one clip, with weights from `transpose_recurrent`.
 
-        Parts of it are compiled, when they are first run and for each shape of the batch anew. The
+        Parts of it are compiled, when they are first run and for each number of frames anew. The
         two directions of a layer are two parts, which run at the same time; the first convolution,
         of few channels, is TensorFlow's own.
         """
@@ -134,11 +136,10 @@ class InferenceNetwork:
         first, *others = weights.convolutions
         x, num_frames = self._convolve(0, first, x, num_frames)
         x, num_frames = _compiled(self._convolve_others)(others, x, num_frames)
-        run = _compiled(_run_compiled)
+        run, last = _compiled(_run_compiled), num_frames[0] - 1
         for forward, backward in weights.recurrent:
-            reverse = tf.reverse_sequence(x, num_frames, seq_axis=0, batch_axis=1)
-            ahead, behind = run(x, forward, num_frames), run(reverse, backward, num_frames)
-            x = _join(ahead, behind, num_frames)
+            ahead, behind = run(x, forward, last, 0, 1), run(x, backward, last, last, -1)
+            x = tf.concat([ahead, behind], axis=-1)
         return _compiled(_to_logits)(x, weights.dense), num_frames
 
     def _convolve(
@@ -181,6 +182,13 @@ def _to_time_major(x: tf.Tensor) -> tf.Tensor:
     return tf.transpose(tf.reshape(x, [shape[0], shape[1], x.shape[2] * x.shape[3]]), [1, 0, 2])
 
 
+def _pad_to_blocks(x: tf.Tensor) -> tf.Tensor:
+    """Add frames to `[frames, batch, channels]` up to a multiple of `UNROLL`."""
+    padded = tf.pad(x, [[0, -tf.shape(x)[0] % UNROLL], [0, 0], [0, 0]])
+    padded.set_shape([None, *x.shape[1:]])
+    return padded
+
+
 def _product(x: tf.Tensor, matrix: tf.Tensor, *, transpose_b: bool = False) -> tf.Tensor:
     """Return a product of what the matrix is kept as, in the form of `x`."""
     product = tf.matmul(tf.cast(x, matrix.dtype), matrix, transpose_b=transpose_b)
@@ -193,7 +201,8 @@ def _project(x: tf.Tensor, weights: DirectionWeights) -> tf.Tensor:
     flat = tf.reshape(x, [-1, weights.kernel.shape[0]])
     projected = _product(flat, weights.kernel) + weights.bias
     projected = tf.reshape(projected, [shape[0], shape[1], weights.kernel.shape[1]])
-    return tf.ensure_shape(projected, [*x.shape[:2], weights.kernel.shape[1]])
+    projected.set_shape([*x.shape[:2], weights.kernel.shape[1]])  # LiteRT's loops need it
+    return projected
 
 
 def _join(ahead: tf.Tensor, behind: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
@@ -217,34 +226,37 @@ def _step(
     gates: tf.Tensor,
     candidate: tf.Tensor,
     candidate_bias: tf.Tensor,
+    sigmoid: Callable[[tf.Tensor], tf.Tensor] = tf.sigmoid,
 ) -> tf.Tensor:
     """Return a GRU's next state; see `training.networks.recurrence.gru_sequence`."""
     units = candidate_bias.shape[0]
     from_gates, from_candidate = tf.split(recurrent, [2 * units, units], axis=-1)
-    update, reset = tf.split(tf.sigmoid(gates + from_gates), 2, axis=-1)
+    update, reset = tf.split(sigmoid(gates + from_gates), 2, axis=-1)
     candidate = tf.tanh(candidate + reset * (from_candidate + candidate_bias))
     return candidate + update * (state - candidate)
 
 
+def _sigmoid_of_tanh(x: tf.Tensor) -> tf.Tensor:
+    """Return the sigmoid as XLA computes it fastest."""
+    return 0.5 + 0.5 * tf.tanh(0.5 * x)
+
+
 def _run(projected: tf.Tensor, weights: DirectionWeights) -> tf.Tensor:
-    """Return states `[frames, batch, units]`, some frames an iteration of the loop."""
-    units = weights.candidate_bias.shape[0]
-    clips, num_frames, batch = projected.shape[1], tf.shape(projected)[0], tf.shape(projected)[1]
-    num_blocks = (num_frames + UNROLL - 1) // UNROLL
-    projected = tf.pad(projected, [[0, UNROLL * num_blocks - num_frames], [0, 0], [0, 0]])
+    """Return states `[frames, batch, units]`, `UNROLL` frames an iteration of the loop."""
+    units, clips = weights.candidate_bias.shape[0], projected.shape[1]
+    num_blocks, batch = tf.shape(projected)[0] // UNROLL, tf.shape(projected)[1]
     blocks = tf.reshape(projected, [num_blocks, UNROLL, batch, 3 * units])
-    gates, candidates = (
-        tf.TensorArray(x.dtype, num_blocks, element_shape=[UNROLL, clips, x.shape[-1]]).unstack(x)
-        for x in tf.split(blocks, [2 * units, units], axis=-1)
-    )
+    read = tf.TensorArray(
+        projected.dtype, num_blocks, element_shape=[UNROLL, clips, 3 * units]
+    ).unstack(blocks)
     written = tf.TensorArray(projected.dtype, num_blocks, element_shape=[UNROLL, clips, units])
 
     def advance(i: tf.Tensor, state: tf.Tensor, written: tf.TensorArray) -> tuple[Any, ...]:
         states = []
-        frames = (tf.unstack(read.read(i)) for read in (gates, candidates))
-        for gate, candidate in zip(*frames, strict=True):
+        for frame in tf.unstack(read.read(i)):
+            gates, candidate = tf.split(frame, [2 * units, units], axis=-1)
             recurrent = _product(state, weights.recurrent)
-            state = _step(state, recurrent, gate, candidate, weights.candidate_bias)
+            state = _step(state, recurrent, gates, candidate, weights.candidate_bias)
             states.append(state)
         return i + 1, state, written.write(i, tf.stack(states))
 
@@ -252,30 +264,34 @@ def _run(projected: tf.Tensor, weights: DirectionWeights) -> tf.Tensor:
     _, _, written = tf.while_loop(
         lambda i, *_: i < num_blocks, advance, (0, start, written), maximum_iterations=num_blocks
     )
-    states = written.stack()
-    return tf.reshape(states, [UNROLL * num_blocks, batch, units])[:num_frames]
+    return tf.reshape(written.stack(), [UNROLL * num_blocks, batch, units])
 
 
-def _run_compiled(x: tf.Tensor, weights: DirectionWeights, num_frames: tf.Tensor) -> tf.Tensor:
-    """Return states `[frames, batch, units]` of frames `[frames, batch, channels]`.
+def _run_compiled(
+    x: tf.Tensor, weights: DirectionWeights, last: tf.Tensor, start: tf.Tensor, step: tf.Tensor
+) -> tf.Tensor:
+    """Return states `[frames, 1, units]` of one clip's frames `[frames, 1, channels]`.
 
-    The loop ends with the longest clip: what is padding in all of them costs one product.
+    Args:
+        last: int32, the clip's last frame; states beyond it are zero and cost nothing.
+        start: int32, the frame that is computed first,
+        step: and how far the next one is from it, 1 or -1.
     """
     units = weights.candidate_bias.shape[0]
     projected = _project(x, weights)
-    max_frames, batch = tf.shape(projected)[0], tf.shape(projected)[1]
-    longest = tf.reduce_max(num_frames)
-    read = tf.TensorArray(x.dtype, max_frames, element_shape=[None, 3 * units]).unstack(projected)
-    written = tf.TensorArray(x.dtype, max_frames, element_shape=[None, units])
+    max_frames = tf.shape(projected)[0]
+    read = tf.TensorArray(x.dtype, max_frames, element_shape=[1, 3 * units]).unstack(projected)
+    written = tf.TensorArray(x.dtype, max_frames, element_shape=[1, units])
 
     def advance(i: tf.Tensor, state: tf.Tensor, written: tf.TensorArray) -> tuple[Any, ...]:
-        gates, candidate = tf.split(read.read(i), [2 * units, units], axis=-1)
+        frame = start + step * i
+        gates, candidate = tf.split(read.read(frame), [2 * units, units], axis=-1)
         recurrent = _product(state, weights.recurrent, transpose_b=True)
-        state = _step(state, recurrent, gates, candidate, weights.candidate_bias)
-        return i + 1, state, written.write(i, state)
+        state = _step(state, recurrent, gates, candidate, weights.candidate_bias, _sigmoid_of_tanh)
+        return i + 1, state, written.write(frame, state)
 
-    start = tf.zeros([batch, units], x.dtype)
+    state = tf.zeros([1, units], x.dtype)
     _, _, written = tf.while_loop(
-        lambda i, *_: i < longest, advance, (0, start, written), maximum_iterations=max_frames
+        lambda i, *_: i <= last, advance, (0, state, written), maximum_iterations=max_frames
     )
     return written.stack()
