@@ -262,6 +262,8 @@ def serve(config: ServerConfig) -> None:
     )
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.create_server((config.host, config.port), family=family) as listener:
+        # Connections inherit it. Without it a body waits up to 40 ms for its headers' receipt.
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         app.state.on_ready = lambda: print(_greeting(app), flush=True)
         server.run(sockets=[listener])
 

@@ -550,3 +550,18 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setenv("STT_PORT", "70000")
     with pytest.raises(ValueError, match="port 70000 is not in 0 to 65535"):
         api.read_settings()
+
+
+def test_connections_send_their_answers_at_once(
+    server_config: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nagle's algorithm would hold an answer's body until its headers are acknowledged."""
+    seen = []
+
+    def run(_: uvicorn.Server, sockets: list[socket.socket]) -> None:
+        with socket.create_connection(sockets[0].getsockname()), sockets[0].accept()[0] as accepted:
+            seen.append(accepted.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY))
+
+    monkeypatch.setattr(uvicorn.Server, "run", run)
+    api.serve(replace(server_config, port=0))
+    assert seen == [1]
