@@ -78,15 +78,12 @@ class ServedModel(tf.Module):
         self.alphabet_asset = tf.saved_model.Asset(str(alphabet_file))
         # Traced once for all that calls it.
         self._log_probs_of: Any = tf.function(self._compute_log_probs, reduce_retracing=True)
-        specs = [
-            tf.TensorSpec(x.shape, x.dtype)
-            for x in self.read_weights.get_concrete_function().outputs
-        ]
+        specs = _specs_of(self.read_weights.get_concrete_function().outputs)
         self.arrange_weights = tf.function(self._arrange, input_signature=[specs])
         arranged = self.arrange_weights.get_concrete_function().outputs
         self.compute = self._with_weights(self._log_probs_of, specs)
         self.compute_compiled = self._with_weights(
-            self._compute_compiled_log_probs, [tf.TensorSpec(x.shape, x.dtype) for x in arranged]
+            self._compute_compiled_log_probs, _specs_of(arranged), clips=1
         )
 
     @tf.function(input_signature=[])
@@ -198,6 +195,10 @@ class ServedModel(tf.Module):
 def _output_specs(function: Any) -> list[tf.TensorSpec]:
     outputs = function.get_concrete_function().outputs
     return [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in outputs]
+
+
+def _specs_of(tensors: list[tf.Tensor]) -> list[tf.TensorSpec]:
+    return [tf.TensorSpec(tensor.shape, tensor.dtype) for tensor in tensors]
 
 
 def _masked_log_probs(logits: tf.Tensor, num_frames: tf.Tensor) -> dict[str, tf.Tensor]:
