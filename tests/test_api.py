@@ -21,8 +21,8 @@ from fastapi.testclient import TestClient
 
 import api
 from config import AudioConfig, ModelError, ServerConfig
-from http_limits import Turns
 from predictor import Predictor, load_predictor
+from service.limits import Turns
 from serving.local import LocalBackend
 from speech.alphabet import Alphabet
 from speech.audio import encode_native

@@ -8,7 +8,7 @@ from fastapi import HTTPException, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from config import GivenUpError, OverloadedError
-from http_limits import BodyLimit, Turns
+from service.limits import BodyLimit, Turns
 
 MAX_BYTES = 100_000
 CHUNK = bytes(50_000)

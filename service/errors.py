@@ -1,0 +1,41 @@
+"""Errors to HTTP: bad audio 400, no model or no room 503, any other 500."""
+
+from __future__ import annotations
+
+from fastapi import Request
+from fastapi.responses import JSONResponse
+from pydantic import BaseModel
+
+from config import AudioError, GivenUpError, ModelUnavailableError, OverloadedError
+
+RETRY_AFTER_S = 5
+RETRY_SOON_S = 1
+CLIENT_GONE = 499
+
+
+class ErrorAnswer(BaseModel):
+    """What an error returns; a missing field returns a list of what is missing."""
+
+    detail: str
+
+
+def status_of(error: Exception) -> int:
+    """Return the status that an error is answered with."""
+    if isinstance(error, AudioError):
+        return 400
+    if isinstance(error, ModelUnavailableError):
+        return 503
+    return CLIENT_GONE if isinstance(error, GivenUpError) else 500  # 499: only the log shows it
+
+
+def headers_of(error: Exception) -> dict[str, str]:
+    """Return `Retry-After` for what may go better later."""
+    if not isinstance(error, ModelUnavailableError):
+        return {}
+    wait_s = RETRY_SOON_S if isinstance(error, OverloadedError) else RETRY_AFTER_S
+    return {"Retry-After": str(wait_s)}
+
+
+async def answer_error(_: Request, error: Exception) -> JSONResponse:
+    """Answer an error in words."""
+    return JSONResponse({"detail": str(error)}, status_of(error), headers=headers_of(error))
