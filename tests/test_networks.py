@@ -164,22 +164,29 @@ def test_a_convolution_of_a_clip_does_not_depend_on_its_padding(
     assert not np.array(together)[0, own:].any()
 
 
-def test_a_convolution_equals_its_definition(rng: np.random.Generator) -> None:
-    layer = MaskedConv2D(2, (3, 5), (2, 2))
-    layer.build([(None, None, 7, 1), (None,)])
+@pytest.mark.parametrize("channels", [1, 2])
+@pytest.mark.parametrize(
+    ("taps", "stride", "bins"), [(5, 2, 7), (5, 2, 8), (5, 3, 7), (3, 3, 9), (3, 4, 6)]
+)
+def test_a_convolution_equals_its_definition(
+    channels: int, taps: int, stride: int, bins: int, rng: np.random.Generator
+) -> None:
+    layer = MaskedConv2D(2, (3, taps), (2, stride))
+    layer.build([(None, None, bins, channels), (None,)])
     randomise(layer, rng)
-    clip = rng.normal(size=(6, 7)).astype(np.float32)
-    kernel = layer.convolution.kernel.numpy()[:, :, 0]
+    clip = rng.normal(size=(6, bins, channels)).astype(np.float32)
+    kernel = layer.convolution.kernel.numpy()
     norm = layer.normalisation
     scale = norm.gamma.numpy() / np.sqrt(norm.moving_variance.numpy() + norm.epsilon)
-    padded = np.pad(clip, [(1, 1), (2, 2)])
-    expected = np.zeros((3, 4, 2))
-    for t, f in np.ndindex(3, 4):
-        window = padded[2 * t : 2 * t + 3, 2 * f : 2 * f + 5, None]
-        value = (window * kernel).sum(axis=(0, 1))
+    padded = np.pad(clip, [(1, 1), (taps // 2, taps // 2), (0, 0)])
+    bins_out = 1 + (padded.shape[1] - taps) // stride
+    expected = np.zeros((3, bins_out, 2))
+    for t, f in np.ndindex(3, bins_out):
+        window = padded[2 * t : 2 * t + 3, stride * f : stride * f + taps, :, None]
+        value = (window * kernel).sum(axis=(0, 1, 2))
         value = (value - norm.moving_mean.numpy()) * scale + norm.beta.numpy()
         expected[t, f] = np.maximum(value, 0)
-    outputs, _ = layer(batched([clip[..., None]]))
+    outputs, _ = layer(batched([clip]))
     np.testing.assert_allclose(outputs[0], expected, rtol=0, atol=1e-5)
 
 

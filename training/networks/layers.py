@@ -51,11 +51,32 @@ class MaskedConv2D(keras.layers.Layer):
     def call(self, inputs: list[Any], training: bool = False) -> tuple[Any, Any]:
         """Take and return float `[batch, frames, bins, channels]` and int32 `[batch]` lengths."""
         x, num_frames = inputs
-        x = self.convolution(ops.pad(x, self.padding))
+        x = self._convolve(x)
         num_frames = (num_frames + self.stride[0] - 1) // self.stride[0]
         mask = frame_mask(num_frames, ops.shape(x)[1], "bool")[:, :, None]
         x = self.normalisation(x, training=training, mask=mask)
         return ops.relu(x) * ops.cast(mask, x.dtype)[..., None], num_frames
+
+    def _convolve(self, x: Any) -> Any:
+        """Convolve with a stride of 1 in frequency: bins that it would jump over become channels.
+
+        The same products. On a CPU TensorFlow's gradient of a kernel with such a stride takes from
+        1.5 to 400 times as long, by the shape: 34 s for 6 s of audio (`make bench-training-step`).
+        """
+        stride = self.stride[1]
+        if stride == 1 or x.shape[3] == 1:
+            return self.convolution(ops.pad(x, self.padding))
+        taps, missing = -(-self.kernel[1] // stride), -self.kernel[1] % stride
+        width = (-(-x.shape[2] // stride) - 1 + taps) * stride
+        batch, frames, _, channels = self.padding
+        before = self.padding[2][0]
+        behind = max(0, width - before - x.shape[2])
+        x = ops.pad(x, [batch, frames, (before, behind), channels])[:, :, :width]
+        depth = stride * x.shape[3]
+        x = ops.reshape(x, [ops.shape(x)[0], ops.shape(x)[1], width // stride, depth])
+        kernel = ops.pad(self.convolution.kernel, [(0, 0), (0, missing), (0, 0), (0, 0)])
+        kernel = ops.reshape(kernel, [self.kernel[0], taps, depth, self.filters])
+        return ops.conv(x, kernel, (self.stride[0], 1), "valid", data_format="channels_last")
 
     def compute_output_spec(self, inputs: list[Any], training: bool = False) -> tuple[Any, Any]:
         """Return the outputs' shapes; the time axis is unknown until a batch is seen."""
