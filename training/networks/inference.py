@@ -117,9 +117,9 @@ class InferenceNetwork:
         x, max_frames = _to_time_major(x), tf.shape(x)[1]
         x = _pad_to_blocks(x)
         for forward, backward in weights.recurrent:
-            ahead = _run(_project(x, forward), forward)
+            ahead = _run(_project(x, forward) + forward.bias, forward)
             reverse = tf.reverse_sequence(x, num_frames, seq_axis=0, batch_axis=1)
-            behind = _run(_project(reverse, backward), backward)
+            behind = _run(_project(reverse, backward) + backward.bias, backward)
             x = _join(ahead, behind, num_frames)
         return _to_logits(x[:max_frames], weights.dense), num_frames
 
@@ -129,8 +129,8 @@ class InferenceNetwork:
         """Return the same for a batch of one clip, with weights from `transpose_recurrent`.
 
         Parts of it are compiled, when they are first run and for each number of frames anew. The
-        two directions of a layer are two parts, which run at the same time; the first convolution,
-        of few channels, is TensorFlow's own.
+        two directions of a layer are two parts, which run at the same time. The first convolution,
+        of few channels, and products with all frames are TensorFlow's own.
         """
         x = features[..., tf.newaxis]
         first, *others = weights.convolutions
@@ -138,7 +138,8 @@ class InferenceNetwork:
         x, num_frames = _compiled(self._convolve_others)(others, x, num_frames)
         run, last = _compiled(_run_compiled), num_frames[0] - 1
         for forward, backward in weights.recurrent:
-            ahead, behind = run(x, forward, last, 0, 1), run(x, backward, last, last, -1)
+            ahead = run(_project(x, forward), forward, last, 0, 1)
+            behind = run(_project(x, backward), backward, last, last, -1)
             x = tf.concat([ahead, behind], axis=-1)
         return _compiled(_to_logits)(x, weights.dense), num_frames
 
@@ -196,10 +197,10 @@ def _product(x: tf.Tensor, matrix: tf.Tensor, *, transpose_b: bool = False) -> t
 
 
 def _project(x: tf.Tensor, weights: DirectionWeights) -> tf.Tensor:
-    """Return `[frames, batch, 3 * units]`: all frames in one product."""
+    """Return `[frames, batch, 3 * units]`: all frames in one product, the bias not added."""
     shape = tf.shape(x)
     flat = tf.reshape(x, [-1, weights.kernel.shape[0]])
-    projected = _product(flat, weights.kernel) + weights.bias
+    projected = _product(flat, weights.kernel)
     projected = tf.reshape(projected, [shape[0], shape[1], weights.kernel.shape[1]])
     projected.set_shape([*x.shape[:2], weights.kernel.shape[1]])  # LiteRT's loops need it
     return projected
@@ -268,9 +269,13 @@ def _run(projected: tf.Tensor, weights: DirectionWeights) -> tf.Tensor:
 
 
 def _run_compiled(
-    x: tf.Tensor, weights: DirectionWeights, last: tf.Tensor, start: tf.Tensor, step: tf.Tensor
+    projected: tf.Tensor,
+    weights: DirectionWeights,
+    last: tf.Tensor,
+    start: tf.Tensor,
+    step: tf.Tensor,
 ) -> tf.Tensor:
-    """Return states `[frames, 1, units]` of one clip's frames `[frames, 1, channels]`.
+    """Return states `[frames, 1, units]` of one clip's projected frames, the bias not added.
 
     Args:
         last: int32, the clip's last frame; states beyond it are zero and cost nothing.
@@ -278,10 +283,12 @@ def _run_compiled(
         step: and how far the next one is from it, 1 or -1.
     """
     units = weights.candidate_bias.shape[0]
-    projected = _project(x, weights)
+    projected += weights.bias
     max_frames = tf.shape(projected)[0]
-    read = tf.TensorArray(x.dtype, max_frames, element_shape=[1, 3 * units]).unstack(projected)
-    written = tf.TensorArray(x.dtype, max_frames, element_shape=[1, units])
+    read = tf.TensorArray(projected.dtype, max_frames, element_shape=[1, 3 * units]).unstack(
+        projected
+    )
+    written = tf.TensorArray(projected.dtype, max_frames, element_shape=[1, units])
 
     def advance(i: tf.Tensor, state: tf.Tensor, written: tf.TensorArray) -> tuple[Any, ...]:
         frame = start + step * i
@@ -290,7 +297,7 @@ def _run_compiled(
         state = _step(state, recurrent, gates, candidate, weights.candidate_bias, _sigmoid_of_tanh)
         return i + 1, state, written.write(frame, state)
 
-    state = tf.zeros([1, units], x.dtype)
+    state = tf.zeros([1, units], projected.dtype)
     _, _, written = tf.while_loop(
         lambda i, *_: i <= last, advance, (0, state, written), maximum_iterations=max_frames
     )
