@@ -61,7 +61,7 @@ class MaskedConv2D(keras.layers.Layer):
         """Convolve with a stride of 1 in frequency: bins that it would jump over become channels.
 
         The same products. On a CPU TensorFlow's gradient of a kernel with such a stride takes from
-        1.5 to 400 times as long, by the shape: 34 s for 6 s of audio (`make bench-training-step`).
+        1.5 to 400 times as long, by the shape; see docs/training.md.
         """
         stride = self.stride[1]
         if stride == 1 or x.shape[3] == 1:
