@@ -9,6 +9,7 @@ ROOT = Path(__file__).parents[1]
 OURS = {
     "api",
     "cli",
+    "cli_analysis",
     "cli_augment",
     "cli_language_model",
     "cli_learning_rate",
@@ -39,7 +40,10 @@ MAY_IMPORT = {
     "transcription": {"config", "speech", "predictor"},
     "training": {"config", "speech"},
     "training.evaluate": {"config", "speech", "predictor"},
+    "training.analysis_noise": {"config", "speech", "predictor"},
+    "training.analysis_run": {"config", "speech", "predictor"},
     "training.tuning": {"config", "speech", "predictor"},
+    "cli_analysis": {"predictor", "settings", "speech", "terminal", "training"},
     "cli_augment": {"config", "quiet_start", "speech", "terminal", "training"},
     "cli_language_model": {"cli_training", "config", "speech", "terminal", "training"},
     "cli_learning_rate": {"cli_training", "quiet_start", "terminal", "training"},

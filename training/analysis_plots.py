@@ -61,7 +61,7 @@ def _render(paint: Callable[[Figure, Theme], None], theme: Theme, *, height_in: 
     from matplotlib import rc_context
     from matplotlib.figure import Figure
 
-    settings: dict[str, Any] = {
+    settings: Any = {
         "svg.fonttype": "none",
         "svg.hashsalt": "stt",
         "text.parse_math": False,  # names of speakers are no formulas
@@ -128,17 +128,16 @@ def _draw_bar(axes: Any, place: int, rate: Rate, theme: Theme) -> None:
 def plot_noise(curve: NoiseCurve) -> Picture:
     """Draw WER over SNR, noisier to the right, with the interval as a band."""
     clean, noisy = curve.levels[0].wer, curve.levels[1:]
+    snrs_db = np.array([level.snr_db for level in noisy], float)
+    # Where there is no interval these are not numbers, and no band is drawn.
+    rates = np.array([[level.wer.value, level.wer.low, level.wer.high] for level in noisy], float).T
 
     def paint(figure: Figure, theme: Theme) -> None:
         axes = figure.subplots()
-        snrs = [level.snr_db for level in noisy]
-        rates = [level.wer for level in noisy]
         axes.axhline(clean.value, color=theme.mark, linestyle="--", linewidth=1.2)
-        if all(rate.low is not None for rate in rates):
-            lows, highs = [rate.low for rate in rates], [rate.high for rate in rates]
-            axes.fill_between(snrs, lows, highs, color=theme.bar, alpha=0.3, linewidth=0)
-        axes.plot(snrs, [rate.value for rate in rates], "o-", color=theme.bar)
-        axes.set_xticks(snrs)
+        axes.fill_between(snrs_db, rates[1], rates[2], color=theme.bar, alpha=0.3, linewidth=0)
+        axes.plot(snrs_db, rates[0], "o-", color=theme.bar)
+        axes.set_xticks(snrs_db)
         axes.invert_xaxis()
         axes.set(
             xlabel="SNR in dB: ever more noise",
