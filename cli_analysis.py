@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 from rich.markup import escape
@@ -14,10 +15,13 @@ from terminal import bar, errors, exit_codes, say
 from training.manifest import Split
 
 if TYPE_CHECKING:
+    from config import ServerConfig
     from predictor import Predictor
     from speech.decoding.decoder import DecodingOptions
     from training.analysis import Analysis
+    from training.analysis_noise import NoiseConfig
     from training.analysis_report import Origin
+    from training.analysis_worst import WorstConfig
     from training.corpus import Prepared
     from training.folder import Source
 
@@ -67,50 +71,84 @@ def analyze(
     Example: `stt analyze Data/samples --no-noise`
     """
     with exit_codes(), TemporaryDirectory(prefix="stt-analyze-") as work:
-        from predictor import load_predictor
-        from settings import read_settings
         from speech.decoding.decoder import DecodingOptions
         from training.analysis_noise import NoiseConfig
-        from training.analysis_report import write_report
-        from training.analysis_run import read_known_words, reader, run_analysis
         from training.analysis_worst import WorstConfig
         from training.folder import find_source
 
         _check_output(output)
         added = NoiseConfig(snrs_db=tuple(snr or DEFAULT_SNRS_DB), max_clips=noise_clips)
-        options = DecodingOptions(decoder=decoder, beam_width=beam_width)
         folder = output.parent if output else None
         found = find_source(source, split=split, corpus=corpus, output=folder)
-        given = {"model": model, "tf_serving": tf_serving}
-        settings = read_settings(
-            **{name: value for name, value in given.items() if value is not None},
-            max_duration_s=LONGEST_S,
-            compile_clips=False,
-        )
-        with errors.status("loading the model"):
-            predictor = load_predictor(settings)
-        clips = _clips_of(found, Path(work), predictor)
-        analysis = run_analysis(
-            predictor,
-            clips.utterances,
-            bars=bar,
+        settings = _settings(model=model, tf_serving=tf_serving)
+        task = _Task(
+            found=found,
+            model=settings.model,
+            predictor=_load(settings),
+            options=DecodingOptions(decoder=decoder, beam_width=beam_width),
             noise=added if noise else None,
-            known_words=read_known_words(settings.model),
-            options=options,
+            worst=WorstConfig(clips=worst),
         )
-        origin = _origin(found, predictor, settings.model, options, len(clips.rejected))
-        parts = ["analysis", origin.model, *found.parts, *([decoder] if decoder else [])]
-        written = write_report(
-            output or found.folder / f"{'-'.join(parts)}.html",
-            analysis,
-            origin,
-            read=reader(predictor, clips.utterances),
-            sample_rate_hz=predictor.audio.sample_rate_hz,
-            config=WorstConfig(clips=worst),
-        )
-        _say_findings(analysis)
-        for path in written:
+        for path in _run(task, output, Path(work)):
             errors.print(f"wrote {escape(str(path))}", soft_wrap=True)
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Task:
+    """What is analysed, with what, and how."""
+
+    found: Source
+    model: Path
+    predictor: Predictor
+    options: DecodingOptions
+    noise: NoiseConfig | None
+    worst: WorstConfig
+
+
+def _run(task: _Task, output: Path | None, work: Path) -> list[Path]:
+    """Analyse, print what stands out, and write the page; return what was written."""
+    from training.analysis_report import figures_of, write_report
+    from training.analysis_run import read_known_words, reader, run_analysis
+
+    path = output or task.found.folder / _file_name(task)
+    figures_of(path)  # before hours of work
+    clips = _clips_of(task, work)
+    analysis = run_analysis(
+        task.predictor,
+        clips.utterances,
+        bars=bar,
+        noise=task.noise,
+        known_words=read_known_words(task.model),
+        options=task.options,
+    )
+    _say_findings(analysis)
+    return write_report(
+        path,
+        analysis,
+        _origin(task, not_scored=len(clips.rejected)),
+        read=reader(task.predictor, clips.utterances),
+        sample_rate_hz=task.predictor.audio.sample_rate_hz,
+        config=task.worst,
+    )
+
+
+def _settings(**given: Any) -> ServerConfig:
+    from settings import read_settings
+
+    named = {name: value for name, value in given.items() if value is not None}
+    return read_settings(**named, max_duration_s=LONGEST_S, compile_clips=False)
+
+
+def _load(settings: ServerConfig) -> Predictor:
+    from predictor import load_predictor
+
+    with errors.status("loading the model"):
+        return load_predictor(settings)
+
+
+def _file_name(task: _Task) -> str:
+    parts = ["analysis", task.predictor.pipeline.name, *task.found.parts]
+    return "-".join([*parts, *filter(None, [task.options.decoder])]) + ".html"
 
 
 def _check_output(output: Path | None) -> None:
@@ -118,28 +156,28 @@ def _check_output(output: Path | None) -> None:
         raise ValueError(f"got --output {output}; needed: a file that ends in .html")
 
 
-def _clips_of(found: Source, work: Path, predictor: Predictor) -> Prepared:
+def _clips_of(task: _Task, work: Path) -> Prepared:
     """Return the clips of a manifest as they are, those of a corpus converted below `work`."""
     from training.corpus import Prepared
     from training.folder import read_corpus
 
+    found, predictor = task.found, task.predictor
     if found.utterances is not None:
         return Prepared(utterances=found.utterances, rejected=[])
     with bar("reading") as progress:
         return read_corpus(found.path, work, predictor.pipeline, predictor.audio, progress)
 
 
-def _origin(
-    found: Source, predictor: Predictor, model: Path, options: DecodingOptions, not_scored: int
-) -> Origin:
+def _origin(task: _Task, *, not_scored: int) -> Origin:
     from training.analysis_report import Origin
     from training.analysis_run import describe_decoder
 
-    parts = found.parts if found.utterances is None else (found.path.resolve().name, *found.parts)
+    found = task.found
+    is_manifest = found.utterances is not None
     return Origin(
-        model=predictor.pipeline.name,
-        source=", ".join(parts),
-        decoder=describe_decoder(predictor, model, options),
+        model=task.predictor.pipeline.name,
+        source=", ".join([*([found.path.resolve().name] if is_manifest else []), *found.parts]),
+        decoder=describe_decoder(task.predictor, task.model, task.options),
         date=f"{datetime.now(UTC):%Y-%m-%d %H:%M}",
         not_scored=not_scored,
     )

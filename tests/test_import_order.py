@@ -43,7 +43,7 @@ MAY_IMPORT = {
     "training.analysis_noise": {"config", "speech", "predictor"},
     "training.analysis_run": {"config", "speech", "predictor"},
     "training.tuning": {"config", "speech", "predictor"},
-    "cli_analysis": {"predictor", "settings", "speech", "terminal", "training"},
+    "cli_analysis": {"config", "predictor", "settings", "speech", "terminal", "training"},
     "cli_augment": {"config", "quiet_start", "speech", "terminal", "training"},
     "cli_language_model": {"cli_training", "config", "speech", "terminal", "training"},
     "cli_learning_rate": {"cli_training", "quiet_start", "terminal", "training"},

@@ -20,6 +20,7 @@ from training.analysis_findings import Finding, counted, find, percent
 from training.analysis_page import Section, join, link, paragraph
 from training.analysis_worst import WorstConfig, show_worst, worst
 
+KIND = "stt analysis"
 FORMAT = 1
 _TEMPLATE = "analysis_report.html"
 
@@ -42,6 +43,26 @@ class Origin:
     not_scored: int = 0
 
 
+def figures_of(page: Path) -> Path:
+    """Return where the figures of a page go.
+
+    Raises:
+        ValueError: another file is there, as the report that `stt prepare` writes.
+    """
+    path = page.with_suffix(".json")
+    if path.exists() and not _is_ours(path):
+        raise ValueError(f"{path} is there and is no analysis; needed: another --output")
+    return path
+
+
+def _is_ours(path: Path) -> bool:
+    try:
+        content = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return False
+    return isinstance(content, dict) and content.get("kind") == KIND
+
+
 def write_report(
     path: Path,
     analysis: Analysis,
@@ -62,7 +83,7 @@ def write_report(
         shown, read, sample_rate_hz=sample_rate_hz, max_audio_bytes=config.max_audio_bytes
     )
     page = to_html(analysis, findings, origin, _worst_section(analysis, shown, clips))
-    figures = path.with_suffix(".json")
+    figures = figures_of(path)
     write_atomically(figures, to_json(analysis, findings, origin))
     write_atomically(path, page)
     return [path, figures]
@@ -89,7 +110,7 @@ def to_html(
 
 def _sections(analysis: Analysis, findings: Sequence[Finding]) -> list[Section]:
     total = analysis.total.wer
-    sections = [
+    return [
         chapters.summary(analysis, findings),
         chapters.groups("duration", "By duration", "Duration", analysis.by_duration, total),
         chapters.groups(
@@ -117,7 +138,6 @@ def _sections(analysis: Analysis, findings: Sequence[Finding]) -> list[Section]:
         chapters.vocabulary(analysis.vocabulary),
         chapters.confidence(analysis.calibration),
     ]
-    return sections
 
 
 def _speakers(analysis: Analysis) -> Section:
@@ -154,6 +174,7 @@ def to_json(analysis: Analysis, findings: Sequence[Finding], origin: Origin) -> 
         del entry["steps"]
         entry["wer"] = clip.wer
     content = {
+        "kind": KIND,
         "format": FORMAT,
         **asdict(origin),
         "findings": [asdict(finding) for finding in findings],

@@ -104,10 +104,9 @@ def _player(clip: Clip, sound: bytes) -> Markup:
 
 def show_alignment(steps: Sequence[Step]) -> Markup:
     """Return what was said over what was understood; errors carry signs, and are read out."""
-    columns = join(*map(_column, steps))
     return Markup(
         '<p class="unseen">{}</p><div class="aligned" aria-hidden="true">{}</div>'
-    ).format(_read_out(steps), columns)
+    ).format(_read_out(steps), join(*map(_column, steps)))
 
 
 def _column(step: Step) -> Markup:
