@@ -139,6 +139,9 @@ def test_groups_by_name_start_with_the_worst_and_leave_out_the_unknown() -> None
     groups = by_name(clips, lambda clip: clip.speaker)
     assert [(group.name, group.wer.value) for group in groups] == [("x/bad", 0.5), ("x/good", 0)]
     assert [group.name for group in by_name(clips, lambda clip: clip.corpus)] == ["x"]
+    often = [heard("a b", "a c", speaker="x/bad", name=str(i)) for i in range(5)]
+    once = heard("a b", "", speaker="x/once")
+    assert [g.name for g in by_name([once, *often], lambda c: c.speaker)] == ["x/bad", "x/once"]
 
 
 def test_an_empty_reference_is_refused() -> None:

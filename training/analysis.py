@@ -114,7 +114,7 @@ def analyse(
             clips,
             lambda clip: clip.characters_a_second,
             speaking_rate_edges(clips),
-            "characters a second",
+            "chars/s",
         ),
         by_snr=by_range(clips, lambda clip: clip.snr_db, SNR_EDGES_DB, "dB"),
         by_speaker=by_name(clips, lambda clip: clip.speaker),

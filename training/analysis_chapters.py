@@ -99,7 +99,7 @@ def groups(
     """
     if len(found) < 2:
         only = f"All clips are alike in this: {found[0].name}." if found else "No clip has one."
-        return Section(anchor=anchor, title=title, content=join(_note(note), paragraph(f"{only}")))
+        return Section(anchor=anchor, title=title, content=join(_note(note), paragraph(only)))
     rows = [_group_row(group) for group in found]
     columns = (by, "Clips", "Words", "WER", "95 % interval", "CER", "S / D / I")
     shown = table(f"Error rates by {by.lower()}", columns, rows[:_ROWS])

@@ -38,13 +38,21 @@ class Group:
 
 
 def by_name(clips: Sequence[Clip], name_of: Callable[[Clip], str]) -> tuple[Group, ...]:
-    """Return a group a name, the highest WER first; clips without a name belong to none."""
+    """Return a group a name; clips without a name belong to none.
+
+    The highest WER comes first, but what has too few clips for an interval last: a single clip may
+    well be the worst by chance.
+    """
     named = [clip for clip in clips if name_of(clip)]
     members: dict[str, list[Clip]] = {}
     for clip in named:
         members.setdefault(name_of(clip), []).append(clip)
     groups = _compared(members, named)
-    return tuple(sorted(groups, key=lambda group: (-group.wer.value, group.name)))
+    return tuple(sorted(groups, key=_rank))
+
+
+def _rank(group: Group) -> tuple[bool, float, str]:
+    return group.wer.low is None, -group.wer.value, group.name
 
 
 def by_range(
