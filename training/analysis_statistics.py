@@ -114,7 +114,8 @@ def compare(
     """Compare two rates, each `[clips, 2]`: errors and counts.
 
     The interval is that of ratio estimates over clips (Cochran 1977, "Sampling techniques",
-    section 6.3 and following).
+    section 6.3 and following). Clips of one side may be alike by chance, as where none has an error:
+    sides that are not paired are taken to scatter at least as both do together.
 
     Args:
         paired: the rows of both are the same clips.
@@ -129,7 +130,8 @@ def compare(
     if paired:
         variance = _variance(_influence(left) - _influence(right))
     else:
-        variance = _variance(_influence(left)) + _variance(_influence(right))
+        own = _variance(_influence(left)) + _variance(_influence(right))
+        variance = max(own, _common_variance(left, right))
     reach = NormalDist().inv_cdf(1 - _RISK / 2 / comparisons) * variance**0.5
     (errors, count), (other_errors, other_count) = left.sum(axis=0), right.sum(axis=0)
     a, b = float(errors / count), float(other_errors / other_count)
@@ -153,3 +155,12 @@ def _influence(table: NDArray[np.float64]) -> NDArray[np.float64]:
 def _variance(influence: NDArray[np.float64]) -> float:
     """Return the variance of a sum over clips that were drawn as these were; its mean is 0."""
     return float(np.sum(influence**2)) * len(influence) / (len(influence) - 1)
+
+
+def _common_variance(left: NDArray[np.float64], right: NDArray[np.float64]) -> float:
+    """Return the variance of the difference if clips of both sides scatter alike, by their size."""
+    sides = (left, right)
+    scatter = sum(float(np.sum((_influence(side) * side[:, 1].sum()) ** 2)) for side in sides)
+    squares = [float(np.sum(side[:, 1] ** 2)) for side in sides]
+    shares = (square / side[:, 1].sum() ** 2 for side, square in zip(sides, squares, strict=True))
+    return scatter / sum(squares) * float(sum(shares))
