@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from quiet_start import start_tensorflow
 from terminal import bar, errors, exit_codes, say
 from training.manifest import Split
 
@@ -71,6 +72,7 @@ def analyze(
     Example: `stt analyze Data/samples --no-noise`
     """
     with exit_codes(), TemporaryDirectory(prefix="stt-analyze-") as work:
+        start_tensorflow()
         from speech.decoding.decoder import DecodingOptions
         from training.analysis_noise import NoiseConfig
         from training.analysis_worst import WorstConfig

@@ -23,6 +23,8 @@ from training.analysis_page import (
     table,
 )
 from training.analysis_plots import (
+    FEWEST_SAID,
+    MOST_BARS,
     plot_calibration,
     plot_confusions,
     plot_groups,
@@ -30,10 +32,10 @@ from training.analysis_plots import (
     symbol_name,
 )
 from training.analysis_statistics import Rate
-from training.analysis_words import Confusions, Example, Kind, WordError
+from training.analysis_words import Confusions, Example, Kind, Step, WordError
 
-_ROWS = 20
-_CONFUSIONS = 15
+_CONFUSIONS = 8
+_THIN_SHOWN = 5
 _ERROR_TITLES: dict[Kind, str] = {
     "substitution": "Substitutions: another word was understood",
     "deletion": "Deletions: a word was left out",
@@ -62,8 +64,8 @@ def summary(analysis: Analysis, findings: Sequence[Finding]) -> Section:
             for finding in findings
         )
     errors = (
-        f"Of the errors {number(total.substitutions)} are substitutions, "
-        f"{number(total.deletions)} deletions and {number(total.insertions)} insertions."
+        f"Of the errors {number(total.substitutions)} are substitutions (S), "
+        f"{number(total.deletions)} deletions (D) and {number(total.insertions)} insertions (I)."
     )
     content = join(
         Markup('<dl class="cards">{}</dl>\n').format(join(*(_card(*card) for card in cards))),
@@ -100,15 +102,24 @@ def groups(
     if len(found) < 2:
         only = f"All clips are alike in this: {found[0].name}." if found else "No clip has one."
         return Section(anchor=anchor, title=title, content=join(_note(note), paragraph(only)))
-    rows = [_group_row(group) for group in found]
+    shown, rest = _split(found)
+    axis = by[0].lower() + by[1:]
     columns = (by, "Clips", "Words", "WER", "95 % interval", "CER", "S / D / I")
-    shown = table(f"Error rates by {by.lower()}", columns, rows[:_ROWS])
-    if len(rows) > _ROWS:
-        rest = table(f"Error rates by {by.lower()}, continued", columns, rows[_ROWS:])
-        shown = join(shown, folded(f"{len(rows) - _ROWS} more", rest))
-    alt = f"Bars of the word error rate by {by.lower()}, with intervals; the table has the figures."
-    chart = picture(plot_groups(found, total), alt=alt)
-    return Section(anchor=anchor, title=title, content=join(_note(note), beside(chart, shown)))
+    tables = table(f"Error rates by {axis}", columns, map(_group_row, shown))
+    if rest:
+        more = table(f"Error rates by {axis}, the others", columns, map(_group_row, rest))
+        tables = join(tables, folded(f"{len(rest)} more", more))
+    alt = f"Bars of the word error rate by {axis}, with intervals; the table has the figures."
+    chart = picture(plot_groups(shown, total), alt=alt)
+    return Section(anchor=anchor, title=title, content=join(_note(note), beside(chart, tables)))
+
+
+def _split(found: Sequence[Group]) -> tuple[list[Group], list[Group]]:
+    """Return the groups to draw, and those that tell little: many of very few clips, or beyond."""
+    thin = [group for group in found if group.wer.low is None]
+    hidden = thin if _THIN_SHOWN < len(thin) < len(found) else []
+    shown = [group for group in found if group not in hidden]
+    return shown[:MOST_BARS], [*shown[MOST_BARS:], *hidden]
 
 
 def _note(text: str) -> Markup:
@@ -200,10 +211,28 @@ def _example(error: WordError, example: Example) -> Markup:
 
 def characters(confusions: Confusions) -> Section:
     """Return the chapter of confused characters."""
-    frequent = confusions.most_frequent(_CONFUSIONS)
-    if not frequent:
+    tables = [
+        _character_table(caption, found, confusions)
+        for caption, replaced in (("A character for another", True), ("Left out or added", False))
+        if (found := confusions.most_frequent(_CONFUSIONS, replaced=replaced))
+    ]
+    if not tables:
         text = paragraph("No character is wrong.")
         return Section(anchor="characters", title="Confused characters", content=text)
+    alt = "Matrix of which character was understood for which; the tables have the most frequent."
+    note = (
+        "The share of each character that became another; ␣ is the space, ∅ is nothing: a "
+        "character that was left out, or was added. The right ones are left out of the picture, "
+        f"and the rows of characters that were said fewer than {FEWEST_SAID} times."
+    )
+    chart = picture(plot_confusions(confusions), alt=alt)
+    content = join(paragraph(note), beside(chart, join(*tables)))
+    return Section(anchor="characters", title="Confused characters", content=content)
+
+
+def _character_table(
+    caption: str, found: Sequence[tuple[Step, int]], confusions: Confusions
+) -> Markup:
     rows = [
         [
             symbol_name(step.reference),
@@ -211,19 +240,9 @@ def characters(confusions: Confusions) -> Section:
             number(count),
             number(confusions.occurrences(step.reference)),
         ]
-        for step, count in frequent
+        for step, count in found
     ]
-    shown = table(
-        "Most frequent confusions", ("Said", "Understood", "Times", "Of"), rows, num_texts=2
-    )
-    alt = "Matrix of which character was understood for which; the table has the most frequent."
-    note = (
-        "The share of each character that became another; ␣ is the space, ∅ is nothing: a "
-        "character that was left out, or was added. The right ones are left out of the picture."
-    )
-    chart = picture(plot_confusions(confusions), alt=alt)
-    content = join(paragraph(note), beside(chart, shown))
-    return Section(anchor="characters", title="Confused characters", content=content)
+    return table(caption, ("Said", "Understood", "Times", "Of"), rows, num_texts=2)
 
 
 def vocabulary(found: Vocabulary | None) -> Section:

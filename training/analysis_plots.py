@@ -22,8 +22,9 @@ if TYPE_CHECKING:
 
 _WIDTH_IN = 4.6  # of a phone's screen, so that text is read there as it stands
 _LONGEST_NAME = 24
-_MOST_BARS = 20
+MOST_BARS = 20
 _MOST_SYMBOLS = 40
+FEWEST_SAID = 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,25 +87,21 @@ def _render(paint: Callable[[Figure, Theme], None], theme: Theme, *, height_in: 
 
 
 def plot_groups(groups: Sequence[Group], total: Rate) -> Picture:
-    """Draw the WER of each group as a bar with its interval, beside that of all clips.
-
-    Of many groups the first are drawn.
-    """
-    shown = groups[:_MOST_BARS]
+    """Draw the WER of each group as a bar with its interval, beside that of all clips."""
 
     def paint(figure: Figure, theme: Theme) -> None:
         axes = figure.subplots()
-        for place, group in enumerate(shown):
+        for place, group in enumerate(groups):
             _draw_bar(axes, place, group.wer, theme)
         axes.axvline(total.value, color=theme.mark, linestyle="--", linewidth=1.2)
-        axes.set_yticks(range(len(shown)), [_label(group) for group in shown], fontsize=9)
+        axes.set_yticks(range(len(groups)), [_label(group) for group in groups], fontsize=9)
         axes.invert_yaxis()
         axes.set(xlabel=f"WER (dashed: all clips, {percent(total.value)})", xlim=(0, None))
         axes.xaxis.set_major_formatter(lambda value, _: percent(value) if value else "0")
         axes.grid(axis="x")
         axes.set_axisbelow(True)
 
-    return draw(paint, height_in=0.9 + 0.46 * len(shown))
+    return draw(paint, height_in=0.9 + 0.46 * len(groups))
 
 
 def _label(group: Group) -> str:
@@ -160,20 +157,25 @@ def plot_confusions(confusions: Confusions) -> Picture:
     counts = np.array(confusions.counts, float)[np.ix_(places, places)]
     shares = counts / np.maximum(1, [[confusions.occurrences(symbol)] for symbol in symbols])
     np.fill_diagonal(shares, np.nan)
+    shares[[confusions.occurrences(symbol) < FEWEST_SAID for symbol in symbols]] = np.nan
+
+    from matplotlib.colors import PowerNorm
 
     def paint(figure: Figure, theme: Theme) -> None:
         axes = figure.subplots()
-        image = axes.imshow(shares, cmap=theme.colour_map, vmin=0, interpolation="nearest")
+        norm = PowerNorm(0.5, vmin=0)  # most shares are small
+        image = axes.imshow(shares, cmap=theme.colour_map, norm=norm, interpolation="nearest")
         names = [symbol_name(symbol) for symbol in symbols]
-        axes.set_xticks(range(len(names)), names, fontsize=6.5)
-        axes.set_yticks(range(len(names)), names, fontsize=6.5)
+        axes.set_xticks(range(len(names)), names, fontsize=7.5)
+        axes.set_yticks(range(len(names)), names, fontsize=7.5)
         axes.tick_params(length=0, pad=2)
         axes.set(xlabel="understood (∅: left out)", ylabel="said (∅: nothing, so added)")
-        bar = figure.colorbar(image, ax=axes, shrink=0.7, pad=0.02)
-        bar.ax.yaxis.set_major_formatter(lambda value, _: percent(value) if value else "0")
+        bar = figure.colorbar(image, ax=axes, location="top", shrink=0.7, aspect=40, pad=0.02)
+        bar.ax.tick_params(labelsize=8)
+        bar.ax.xaxis.set_major_formatter(lambda value, _: percent(value) if value else "0")
         bar.outline.set_visible(False)
 
-    return draw(paint, height_in=4.4)
+    return draw(paint, height_in=5.0)
 
 
 def symbol_name(symbol: str) -> str:

@@ -114,8 +114,8 @@ def compare(
     """Compare two rates, each `[clips, 2]`: errors and counts.
 
     The interval is that of ratio estimates over clips (Cochran 1977, "Sampling techniques",
-    section 6.3 and following). Clips of one side may be alike by chance, as where none has an error:
-    sides that are not paired are taken to scatter at least as both do together.
+    section 6.3 and following). Clips of one side may be alike by chance, as where none has an
+    error: sides that are not paired are taken to scatter at least as both do together.
 
     Args:
         paired: the rows of both are the same clips.

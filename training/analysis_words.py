@@ -95,13 +95,19 @@ class Confusions:
         """Return how often the reference holds a symbol; of `NOTHING`, how many were added."""
         return sum(self.counts[self.symbols.index(symbol)])
 
-    def most_frequent(self, limit: int) -> list[tuple[Step, int]]:
-        """Return the confusions of most counts, each with its count."""
+    def most_frequent(self, limit: int, *, replaced: bool) -> list[tuple[Step, int]]:
+        """Return the confusions of most counts, each with its count.
+
+        Args:
+            replaced: those of a character for another; else those that were left out or added.
+        """
         pairs = [
-            (Step(reference, hypothesis), count)
+            (step, count)
             for reference, row in zip(self.symbols, self.counts, strict=True)
             for hypothesis, count in zip(self.symbols, row, strict=True)
-            if count and reference != hypothesis
+            if count
+            and (step := Step(reference, hypothesis)).kind != "equal"
+            and (step.kind == "substitution") == replaced
         ]
         return sorted(pairs, key=lambda pair: (-pair[1], pair[0]))[:limit]
 

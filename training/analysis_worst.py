@@ -95,7 +95,9 @@ def _player(clip: Clip, sound: bytes) -> Markup:
     if not sound:
         return paragraph("Not in this page, which holds as much sound as it may.", kind="note")
     cut = clip.duration_s > _LONGEST_S
-    return Markup('<audio controls preload="none" aria-label="{}" src="{}"></audio>{}\n').format(
+    return Markup(
+        '<audio controls preload="metadata" aria-label="{}" src="{}"></audio>{}\n'
+    ).format(
         f"Clip {clip.id}",
         data_uri(sound, "audio/mpeg"),
         paragraph(f"The first {_LONGEST_S:g} s.", kind="note") if cut else "",
