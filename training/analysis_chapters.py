@@ -35,6 +35,7 @@ from training.analysis_statistics import Rate
 from training.analysis_words import Confusions, Example, Kind, Step, WordError
 
 _CONFUSIONS = 8
+_ERRORS = 10
 _THIN_SHOWN = 5
 _ERROR_TITLES: dict[Kind, str] = {
     "substitution": "Substitutions: another word was understood",
@@ -104,7 +105,7 @@ def groups(
         return Section(anchor=anchor, title=title, content=join(_note(note), paragraph(only)))
     shown, rest = _split(found)
     axis = by[0].lower() + by[1:]
-    columns = (by, "Clips", "Words", "WER", "95 % interval", "CER", "S / D / I")
+    columns = (by, "WER", "95 % interval", "Clips", "Words", "CER", "S / D / I")
     tables = table(f"Error rates by {axis}", columns, map(_group_row, shown))
     if rest:
         more = table(f"Error rates by {axis}, the others", columns, map(_group_row, rest))
@@ -129,10 +130,10 @@ def _note(text: str) -> Markup:
 def _group_row(group: Group) -> list[Cell]:
     return [
         group.name,
-        number(group.clips),
-        number(group.wer.count),
         percent(group.wer.value),
         interval(group.wer),
+        number(group.clips),
+        number(group.wer.count),
         percent(group.cer.value),
         f"{number(group.substitutions)} / {number(group.deletions)} / {number(group.insertions)}",
     ]
@@ -182,24 +183,23 @@ def errors(found: dict[Kind, list[WordError]]) -> Section:
 
 def _error_table(kind: Kind, rows: Sequence[WordError]) -> Markup:
     columns = {
-        "substitution": ("Said", "Understood", "Examples", "Times", "Of"),
-        "deletion": ("Left out", "Examples", "Times", "Of"),
-        "insertion": ("Added", "Examples", "Times", "Of"),
+        "substitution": ("Said", "Understood", "Times", "Of", "Examples"),
+        "deletion": ("Left out", "Times", "Of", "Examples"),
+        "insertion": ("Added", "Times", "Of", "Examples"),
     }[kind]
-    cells = [_error_row(row) for row in rows]
-    shown = table(_ERROR_TITLES[kind], columns, cells[:10], num_texts=len(columns) - 2)
-    if len(cells) > 10:
-        rest = table(
-            f"{_ERROR_TITLES[kind]}, continued", columns, cells[10:], num_texts=len(columns) - 2
-        )
-        shown = join(shown, folded(f"{len(cells) - 10} more", rest))
+    texts = [i for i, name in enumerate(columns) if name not in ("Times", "Of")]
+    title, cells = _ERROR_TITLES[kind], [_error_row(row) for row in rows]
+    shown = table(title, columns, cells[:_ERRORS], texts=texts)
+    if len(cells) > _ERRORS:
+        rest = table(f"{title}, continued", columns, cells[_ERRORS:], texts=texts)
+        shown = join(shown, folded(f"{len(cells) - _ERRORS} more", rest))
     return shown
 
 
 def _error_row(error: WordError) -> list[Cell]:
     words = [word for word in (error.reference, error.hypothesis) if word]
     examples = Markup("<br>").join(_example(error, example) for example in error.examples[:2])
-    return [*words, examples, number(error.count), number(error.occurrences)]
+    return [*words, number(error.count), number(error.occurrences), examples]
 
 
 def _example(error: WordError, example: Example) -> Markup:
@@ -242,7 +242,7 @@ def _character_table(
         ]
         for step, count in found
     ]
-    return table(caption, ("Said", "Understood", "Times", "Of"), rows, num_texts=2)
+    return table(caption, ("Said", "Understood", "Times", "Of"), rows, texts=(0, 1))
 
 
 def vocabulary(found: Vocabulary | None) -> Section:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from markupsafe import Markup
@@ -51,26 +51,30 @@ def link(anchor: str, text: str) -> Markup:
 
 
 def table(
-    caption: str, columns: Sequence[str], rows: Iterable[Sequence[Cell]], *, num_texts: int = 1
+    caption: str,
+    columns: Sequence[str],
+    rows: Iterable[Sequence[Cell]],
+    *,
+    texts: Collection[int] = (0,),
 ) -> Markup:
     """Return a table that scrolls by itself where it is wider than the screen.
 
     Args:
         columns: headings.
         rows: of as many cells; the first one names the row.
-        num_texts: how many columns, from the first on, are text; the others are figures.
+        texts: which columns hold text; the others hold figures.
     """
-    head = join(*(_cell("th", name, i < num_texts, "col") for i, name in enumerate(columns)))
-    body = join(*(_row(row, num_texts) for row in rows))
+    head = join(*(_cell("th", name, i in texts, "col") for i, name in enumerate(columns)))
+    body = join(*(_row(row, texts) for row in rows))
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table>'
         "<caption>{0}</caption><thead><tr>{1}</tr></thead><tbody>{2}</tbody></table></div>\n"
     ).format(caption, head, body)
 
 
-def _row(cells: Sequence[Cell], num_texts: int) -> Markup:
-    first = _cell("th", cells[0], num_texts > 0, "row")
-    rest = (_cell("td", cell, i < num_texts) for i, cell in enumerate(cells[1:], start=1))
+def _row(cells: Sequence[Cell], texts: Collection[int]) -> Markup:
+    first = _cell("th", cells[0], 0 in texts, "row")
+    rest = (_cell("td", cell, i in texts) for i, cell in enumerate(cells[1:], start=1))
     return Markup("<tr>{}</tr>\n").format(join(first, *rest))
 
 
