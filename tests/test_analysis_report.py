@@ -215,6 +215,16 @@ def test_nothing_wrong_is_said_so(tmp_path: Path) -> None:
     assert not page.all("audio")
 
 
+def test_speakers_of_very_few_clips_are_folded(tmp_path: Path) -> None:
+    often = [heard("a b", "a c", speaker=f"x/often{i % 2}", name=str(i)) for i in range(12)]
+    once = [heard("a b", "c d", speaker=f"x/once{i}", name=f"o{i}") for i in range(8)]
+    page, figures = written(tmp_path, [*often, *once])
+    assert "8 more" in page.text
+    assert len(figures["by_speaker"]) == 10
+    shown, hidden = page.text.index("x/often1"), page.text.index("x/once0")
+    assert shown < page.text.index("8 more") < hidden
+
+
 def test_a_page_holds_no_more_sound_than_it_may(tmp_path: Path) -> None:
     clips = [heard("one two", "six", name=str(i), duration_s=4.0) for i in range(3)]
     one = len(encode_mp3(babble(4.0, seed=1), sample_rate_hz=RATE_HZ))
