@@ -13,6 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.markup import escape
 
+import cli_analysis
 import cli_augment
 import cli_language_model
 import cli_learning_rate
@@ -26,6 +27,7 @@ from training.manifest import Split
 
 cli_language_model.app.command()(tune)
 app.add_typer(cli_language_model.app, name="lm")
+app.command()(cli_analysis.analyze)
 app.command()(cli_synthesis.synthesise)
 app.command()(cli_synthesis.recombine)
 app.command("find-learning-rate")(cli_learning_rate.find_learning_rate)

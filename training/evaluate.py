@@ -124,7 +124,7 @@ def _reliability(clips: Sequence[Scored]) -> Reliability | None:
 def _score_batch(
     predictor: Predictor, batch: Sequence[Utterance], options: DecodingOptions | None
 ) -> list[Scored]:
-    waveforms = [_read(u, predictor) for u in batch]
+    waveforms = [read_clip(u, predictor) for u in batch]
     scored = []
     transcripts = predictor.transcribe_waveforms(waveforms, options)
     for u, transcript in zip(batch, transcripts, strict=True):
@@ -144,7 +144,8 @@ def _score_batch(
     return scored
 
 
-def _read(utterance: Utterance, predictor: Predictor) -> Waveform:
+def read_clip(utterance: Utterance, predictor: Predictor) -> Waveform:
+    """Return an utterance's samples; `CorpusError` if its file is missing or not native audio."""
     try:
         return decode_native(Path(utterance.audio).read_bytes(), predictor.audio)
     except (OSError, AudioError) as error:

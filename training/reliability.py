@@ -9,11 +9,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import jiwer
 import numpy as np
 from numpy.typing import NDArray
 from scipy.stats import rankdata
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 _BINS = 10
 
@@ -88,16 +92,23 @@ def plot_reliability(path: Path, reliability: Reliability, *, title: str) -> Non
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(5, 5.5), layout="constrained")
+    draw_reliability(figure, reliability)
+    figure.suptitle(f"{title}\nAUROC {reliability.auroc:.3f}, ECE {reliability.ece:.3f}")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path, dpi=120)
+
+
+def draw_reliability(
+    figure: Figure, reliability: Reliability, *, colour: str = "#4477aa", line: str = "#555555"
+) -> None:
+    """Fill a figure with what `plot_reliability` draws; `line` is where bars should end."""
     top, bottom = figure.subplots(2, height_ratios=[4, 1], sharex=True)
     middles = np.add(reliability.edges[:-1], reliability.edges[1:]) / 2
     filled = np.array(reliability.counts) > 0
     width = 1 / _BINS * 0.9
-    top.bar(middles[filled], np.array(reliability.accuracy)[filled], width, color="#4477aa")
-    top.plot([0, 1], [0, 1], "--", color="#555555", label="as sure as right")
+    top.bar(middles[filled], np.array(reliability.accuracy)[filled], width, color=colour)
+    top.plot([0, 1], [0, 1], "--", color=line, label="as sure as right")
     top.set(ylabel="share of words that are right", ylim=(0, 1), xlim=(0, 1))
-    top.set_title(f"{title}\nAUROC {reliability.auroc:.3f}, ECE {reliability.ece:.3f}")
-    top.legend(loc="upper left")
+    top.legend(loc="upper left", frameon=False)
     bottom.bar(middles, reliability.counts, width, color="#999999")
     bottom.set(xlabel="confidence", ylabel="words")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
