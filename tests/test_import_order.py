@@ -67,12 +67,7 @@ MAY_IMPORT = {
     "cli_tuning": {"config", "predictor", "speech", "terminal", "training"},
     "quiet_start": set(),
     "terminal": {"config"},
-    "api": {
-        "config",
-        "speech",
-        "predictor",
-        "settings",
-    },
+    "api": {"config", "predictor", "service", "settings"},
     "cli_training": {"config", "quiet_start", "speech", "terminal", "training"},
     "cli": OURS - {"cli"},
 }
