@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
 import sys
 import threading
@@ -12,93 +13,152 @@ from contextlib import asynccontextmanager
 import uvicorn
 from anyio import CapacityLimiter
 from fastapi import FastAPI
+from opentelemetry.trace import TracerProvider
 from starlette.concurrency import run_in_threadpool
+from starlette.middleware.cors import CORSMiddleware
 
-from config import ModelError, ModelUnavailableError, ServerConfig, SpeechToTextError
+from config import ModelError, ServerConfig, SpeechToTextError
 from predictor import load_predictor
-from service import upload
+from service import health, metrics, mobile, upload
 from service.errors import answer_error
+from service.health import Readiness
+from service.keys import Keys
 from service.limits import BodyLimit, Turns
-from service.model import Loader, load_once
-from service.request_log import RequestLog, open_logs
+from service.logs import logging_to_files, logging_to_terminal, open_logs
+from service.metrics import Metrics
+from service.model import Loader, close_model, load_in_background, num_waiting_clips
+from service.observer import ServiceObserver
+from service.origins import WebSocketOrigins
+from service.rate import RateLimit
+from service.request_log import ID_HEADER, RequestLog
+from service.tracing import open_tracing, telemetry_of, tracer_of
 from settings import read_settings
 
 logger = logging.getLogger("stt.api")
 
 _MAX_CHECKS = 4
+_ROUTERS = (upload.router, mobile.router, health.router, metrics.router)
 
 
-def create_app(config: ServerConfig, *, load: Loader) -> FastAPI:
+def create_app(
+    config: ServerConfig, *, load: Loader, tracer_provider: TracerProvider | None = None
+) -> FastAPI:
     """Build the service.
 
     Args:
         config: host, limits, where the model and the logs are.
-        load: makes the predictor when the service starts. If it raises, the service runs without a
-            model, says so, and tries again when a request comes.
+        load: makes the predictor when the service starts, in the background. If it raises, the
+            service runs without a model, says so, and tries again when a request comes.
+        tracer_provider: where spans go; none are made if None.
     """
-    app = FastAPI(title="Speech to text", version="0.1.0", lifespan=_lifespan)
-    app.state.config, app.state.load, app.state.predictor = config, load, None
-    app.state.loading, app.state.on_ready = threading.Lock(), lambda: None
-    app.include_router(upload.router)
-    app.add_middleware(BodyLimit, max_bytes=config.max_upload_bytes)
-    app.add_middleware(RequestLog)
+    app = FastAPI(
+        title="Speech to text",
+        version="0.1.0",
+        lifespan=_lifespan,
+        telemetry=telemetry_of(tracer_provider),
+    )
+    state = app.state
+    state.config, state.load, state.predictor, state.load_error = config, load, None, None
+    state.loading, state.on_ready = threading.Lock(), lambda: None
+    state.metrics, state.readiness = Metrics(), Readiness()
+    state.observer = ServiceObserver(
+        metrics=state.metrics,
+        tracer=tracer_of(tracer_provider),
+        readiness=state.readiness,
+        log_transcripts=config.log.transcripts,
+    )
+    for router in _ROUTERS:
+        app.include_router(router)
+    _add_middleware(app, config)
     app.add_exception_handler(SpeechToTextError, answer_error)
     return app
 
 
+def _add_middleware(app: FastAPI, config: ServerConfig) -> None:
+    """Put what every request passes before the routes, from the innermost to the outermost."""
+    access, limits = config.access, config.limits
+    timeout_s = limits.body_timeout_s
+    app.add_middleware(BodyLimit, max_bytes=config.max_upload_bytes, timeout_s=timeout_s)
+    app.add_middleware(RateLimit, limits=limits)
+    app.add_middleware(Keys, access=access)
+    app.add_middleware(WebSocketOrigins, allowed=access.cors_origins)
+    if access.cors_origins:
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=access.cors_origins,
+            allow_methods=["GET", "POST"],
+            allow_headers=["Authorization", "X-API-Key", "Traceparent", ID_HEADER],
+            expose_headers=[ID_HEADER, "Retry-After"],
+        )
+    app.add_middleware(RequestLog, on_done=app.state.metrics.count_request)
+
+
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
-    handlers = open_logs(app.state.config.log_folder)
-    for name, handler in handlers:
-        logging.getLogger(name).addHandler(handler)
-        logging.getLogger(name).setLevel(logging.INFO)
     config: ServerConfig = app.state.config
     app.state.checking = CapacityLimiter(_MAX_CHECKS)
     app.state.turns = Turns(max_running=config.max_running, max_waiting=config.max_waiting)
-    try:
-        await run_in_threadpool(load_once, app)
-    except ModelUnavailableError as error:
-        logger.error("%s", error)
-    app.state.on_ready()
-    threading.Thread(target=_report_readiness, args=[app], daemon=True).start()
-    yield
-    if app.state.predictor is not None:
-        app.state.predictor.backend.close()
-    for name, handler in handlers:
-        logging.getLogger(name).removeHandler(handler)
-        handler.close()
+    app.state.metrics.watch_queues(
+        requests=lambda: app.state.turns.present, clips=lambda: num_waiting_clips(app)
+    )
+    with logging_to_files(config.log_folder, config.log):
+        load_in_background(app, then=lambda: _report_readiness(app))
+        yield
+        await run_in_threadpool(close_model, app)
 
 
 def _report_readiness(app: FastAPI) -> None:
-    """Log why a remote model does not answer; whoever waits for it asks `/ready/`."""
+    """Log why there is no model, or why a remote one does not answer."""
+    app.state.on_ready()
+    predictor = app.state.predictor
+    if predictor is None:
+        logger.error("%s", app.state.load_error)
+        return
     try:
-        if app.state.predictor is not None:
-            app.state.predictor.backend.check_ready()
+        predictor.backend.check_ready()
     except ModelError as error:
         logger.error("%s", error)
 
 
 def serve(config: ServerConfig) -> None:
-    """Serve until interrupted; warnings and errors also go to the terminal.
+    """Serve until told to stop, then finish what runs; what is logged goes to the terminal too.
 
     Raises:
+        ValueError: anyone on the network could ask, and nobody said so.
         OSError: the log folder cannot be written, or the port is taken.
     """
-    for _, handler in open_logs(config.log_folder):
+    config.access.check_open(config.host)
+    for _, handler in open_logs(config.log_folder, config.log):
         handler.close()
-    terminal = logging.StreamHandler()
-    terminal.setLevel(logging.WARNING)
-    logging.getLogger("stt").addHandler(terminal)
-    print(f"Loading {config.model.name}", flush=True)
-    app = create_app(config, load=load_predictor)
+    with logging_to_terminal(config.log) as level:
+        say = logger.info if config.log.format == "json" else _print
+        say(f"Loading {config.model.name}")
+        tracer_provider = open_tracing(os.environ)
+        app = create_app(config, load=load_predictor, tracer_provider=tracer_provider)
+        app.state.on_ready = lambda: say(_greeting(app))
+        _listen(app, config, level)
+        if tracer_provider:
+            tracer_provider.shutdown()
+
+
+def _print(line: str) -> None:
+    print(line, flush=True)
+
+
+def _listen(app: FastAPI, config: ServerConfig, log_level: int) -> None:
     server = uvicorn.Server(
-        uvicorn.Config(app, host=config.host, port=config.port, log_level="warning")
+        uvicorn.Config(
+            app,
+            log_config=None,
+            log_level=log_level,
+            access_log=False,
+            timeout_graceful_shutdown=config.limits.graceful_s,
+        )
     )
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.create_server((config.host, config.port), family=family) as listener:
         # Connections inherit it. Without it a body waits up to 40 ms for its headers' receipt.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        app.state.on_ready = lambda: print(_greeting(app), flush=True)
         server.run(sockets=[listener])
 
 

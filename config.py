@@ -9,6 +9,8 @@ from math import inf, prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
+from service_config import AccessConfig, LimitsConfig, LogConfig
+
 T = TypeVar("T")
 
 PROJECT_ROOT = Path(__file__).resolve().parent
@@ -403,6 +405,9 @@ class ServerConfig:
     batching: BatchingConfig = field(default_factory=BatchingConfig)
     compile_clips: bool = True
     remote: RemoteConfig | None = None
+    access: AccessConfig = field(default_factory=AccessConfig)
+    limits: LimitsConfig = field(default_factory=LimitsConfig)
+    log: LogConfig = field(default_factory=LogConfig)
 
     def __post_init__(self) -> None:
         _check(0 <= self.port <= 65_535, f"port {self.port} is not in 0 to 65535")

@@ -6,8 +6,10 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import dataclass, replace
+from typing import Protocol
 
 import numpy as np
 
@@ -26,6 +28,27 @@ logger = logging.getLogger("stt.predictor")
 
 BATCH_SECONDS = 60.0
 MAX_BATCH = 16
+
+
+class Observer(Protocol):
+    """Is told what a `Predictor` does, in the threads that do it."""
+
+    def step(self, name: str) -> AbstractContextManager[object]:
+        """Return what is entered for a step: `audio`, `network` or `decoding`."""
+
+    def transcribed(self, transcripts: Sequence[Transcript], elapsed_s: float) -> None:
+        """Hear of what was transcribed, and how long it took."""
+
+
+class Unobserved:
+    """Nobody listens."""
+
+    def step(self, name: str) -> AbstractContextManager[object]:  # noqa: ARG002
+        """See `Observer.step`."""
+        return nullcontext()
+
+    def transcribed(self, transcripts: Sequence[Transcript], elapsed_s: float) -> None:
+        """See `Observer.transcribed`."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +81,7 @@ class Predictor:
         self.audio: AudioConfig = replace(own, max_duration_s=max_duration_s or own.max_duration_s)
         greedy = DecodingConfig(decoder="greedy", lm_weight=0.0)
         self.decoder = decoder or Decoder(backend.pipeline.alphabet, greedy)
+        self.observer: Observer = Unobserved()
         self._segmentation = SegmentationConfig()
         self._decoding = threading.Lock()
 
@@ -66,10 +90,22 @@ class Predictor:
         """The model's."""
         return self.backend.pipeline
 
-    def batching(self, config: BatchingConfig) -> Predictor:
-        """Return this predictor with a backend that computes clips of several threads together."""
+    def batching(
+        self, config: BatchingConfig, *, on_batch: Callable[[int], object] | None = None
+    ) -> Predictor:
+        """Return this predictor with a backend that computes clips of several threads together.
+
+        Args:
+            on_batch: called with the number of clips of each batch.
+        """
         other = copy(self)
-        other.backend = MicroBatcher(self.backend, config)
+        other.backend = MicroBatcher(self.backend, config, on_batch=on_batch)
+        return other
+
+    def observed(self, observer: Observer) -> Predictor:
+        """Return this predictor, which tells `observer` what it does."""
+        other = copy(self)
+        other.observer = observer
         return other
 
     def warm_up(self) -> None:
@@ -84,7 +120,8 @@ class Predictor:
         given_up: threading.Event | None = None,
     ) -> Transcript:
         """Transcribe a native WAV file; `AudioError` says what else it is."""
-        waveform = decode_native(wav_bytes, self.audio)
+        with self.observer.step("audio"):
+            waveform = decode_native(wav_bytes, self.audio)
         return self.transcribe_waveforms([waveform], options, given_up=given_up)[0]
 
     def transcribe_waveforms(
@@ -113,13 +150,17 @@ class Predictor:
                 raise ValueError(
                     f"a waveform of shape {waveform.shape}; needed: [samples], all finite"
                 )
+        begun = time.perf_counter()
         pieces = self._cut(waveforms)
         decoded: dict[int, Decoded] = {}
         for batch in self._batches([len(piece.samples) for piece in pieces]):
             started = time.perf_counter()
             clips = [pieces[i].samples for i in batch]
-            for i, log_probs in zip(batch, self.backend.log_probs(clips, given_up), strict=True):
-                with self._decoding:  # the search holds Python's lock: in turn, some are done early
+            with self.observer.step("network"):
+                computed = self.backend.log_probs(clips, given_up)
+            for i, log_probs in zip(batch, computed, strict=True):
+                # The search holds Python's lock: in turn, some are done early.
+                with self.observer.step("decoding"), self._decoding:
                     decoded[i] = self.decoder.decode(log_probs, options)
             logger.info(
                 "%d clips, %.1f s of audio in %.3f s",
@@ -132,10 +173,12 @@ class Predictor:
         found: list[list[tuple[Span, Decoded]]] = [[] for _ in waveforms]
         for i, piece in enumerate(pieces):
             found[piece.recording].append((piece.span, decoded[i]))
-        return [
+        transcripts = [
             self._join(parts, len(waveform), n_best=options.n_best if options else 1)
             for parts, waveform in zip(found, waveforms, strict=True)
         ]
+        self.observer.transcribed(transcripts, time.perf_counter() - begun)
+        return transcripts
 
     def _cut(self, waveforms: Sequence[Waveform]) -> list[_Piece]:
         rate, config = self.audio.sample_rate_hz, self._segmentation

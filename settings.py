@@ -2,24 +2,37 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import ValidationError
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic import BeforeValidator, ValidationError
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from config import BatchingConfig, RemoteConfig, ServerConfig
+from service_config import AccessConfig, LimitsConfig, LogConfig
+
+T = TypeVar("T")
 
 _DEFAULTS = ServerConfig()
 _REMOTE = "tf_serving"
 _BATCHING = "batch_"
 
 
+def _split(given: Any) -> Any:
+    if not isinstance(given, str):
+        return given
+    return tuple(part.strip() for part in given.split(",") if part.strip())
+
+
+CommaSeparated = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_split)]
+
+
 class Settings(BaseSettings):
     """`STT_HOST`, `STT_PORT`, `STT_TF_SERVING` and so on; the fields of `ServerConfig`.
 
     `tf_serving` is the address of a `RemoteConfig`, and `tf_serving_…` its other fields; `batch_…`
-    are those of a `BatchingConfig`.
+    are those of a `BatchingConfig`. Lists are separated by commas.
     """
 
     model_config = SettingsConfigDict(env_prefix="STT_", frozen=True, env_ignore_empty=True)
@@ -35,6 +48,16 @@ class Settings(BaseSettings):
     batch_max_clips: int = _DEFAULTS.batching.max_clips
     batch_wait_ms: float = _DEFAULTS.batching.wait_ms
     compile_clips: bool = _DEFAULTS.compile_clips
+    api_keys: CommaSeparated = ()
+    allow_open: bool = False
+    metrics_public: bool = False
+    cors_origins: CommaSeparated = ()
+    rate_per_minute: float | None = None
+    max_per_client: int | None = None
+    body_timeout_s: float = _DEFAULTS.limits.body_timeout_s
+    graceful_s: int = _DEFAULTS.limits.graceful_s
+    log_format: Literal["plain", "json"] = _DEFAULTS.log.format
+    log_transcripts: bool = False
     tf_serving: str | None = None
     tf_serving_model: str | None = None
     tf_serving_version: int | None = None
@@ -57,10 +80,19 @@ def read_settings(**given: Any) -> ServerConfig:
         wrong = [f"{e['loc'][0]} {e['input']!r}: {e['msg']}" for e in error.errors()]
         raise ValueError("; ".join(wrong)) from error
     address = values.pop(_REMOTE)
-    fields = _pop(values, f"{_REMOTE}_")
-    remote = None if address is None else RemoteConfig(address=address, **fields)
+    others = _pop(values, f"{_REMOTE}_")
+    remote = None if address is None else RemoteConfig(address=address, **others)
     batching = BatchingConfig(**_pop(values, _BATCHING))
-    return ServerConfig(**values, batching=batching, remote=remote)
+    access, limits = _pop_fields(values, AccessConfig), _pop_fields(values, LimitsConfig)
+    log = LogConfig(format=values.pop("log_format"), transcripts=values.pop("log_transcripts"))
+    return ServerConfig(
+        **values, batching=batching, remote=remote, access=access, limits=limits, log=log
+    )
+
+
+def _pop_fields(values: dict[str, Any], kind: type[T]) -> T:
+    """Take the fields of a settings dataclass out of `values`, and return it made of them."""
+    return kind(**{entry.name: values.pop(entry.name) for entry in fields(kind)})  # type: ignore[arg-type]
 
 
 def _pop(values: dict[str, Any], prefix: str) -> dict[str, Any]:

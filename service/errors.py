@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from fastapi import Request
 from fastapi.responses import JSONResponse
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from config import AudioError, GivenUpError, ModelUnavailableError, OverloadedError
 
@@ -16,7 +16,10 @@ CLIENT_GONE = 499
 class ErrorAnswer(BaseModel):
     """What an error returns; a missing field returns a list of what is missing."""
 
-    detail: str
+    detail: str = Field(
+        description="What was got, and what is needed.",
+        examples=["got 0 bytes; needed: a WAV file"],
+    )
 
 
 def status_of(error: Exception) -> int:

@@ -10,10 +10,10 @@ from typing import TypeVar
 from anyio import CancelScope, CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import HTTPException, Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import GivenUpError, OverloadedError
+from service.refusals import refuse
 
 T = TypeVar("T")
 
@@ -21,10 +21,13 @@ _MULTIPART_OVERHEAD_BYTES = 64 * 1024
 
 
 class BodyLimit:
-    """Answers 413 to a body over `max_bytes`, before it is all received, declared or not."""
+    """Answers 413 to a body over `max_bytes`, before it is all received, declared or not.
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
+    And 408 to one that has not arrived after `timeout_s`.
+    """
+
+    def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float = 60.0) -> None:
+        self.app, self.max_bytes, self.timeout_s = app, max_bytes, timeout_s
         self.limit = max_bytes + _MULTIPART_OVERHEAD_BYTES
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -34,28 +37,42 @@ class BodyLimit:
             return
         declared = dict(scope["headers"]).get(b"content-length", b"")
         if declared.isdigit() and int(declared) > self.limit:
-            detail = self._detail(f"{int(declared)} bytes")
-            answer = JSONResponse({"detail": detail}, 413, headers={"Connection": "close"})
-            await answer(scope, receive, send)
+            message, code = self._message(f"{int(declared)} bytes"), "body_too_large"
+            headers = {"Connection": "close"}
+            await refuse(
+                scope, receive, send, status=413, message=message, code=code, headers=headers
+            )
             return
-        await self.app(scope, _Counted(receive, self.limit, self._detail("more")), send)
+        body = _Counted(receive, self.limit, self._message("more"), self.timeout_s)
+        await self.app(scope, body, send)
 
-    def _detail(self, got: str) -> str:
+    def _message(self, got: str) -> str:
         return f"got a body of {got}; needed: a file of at most {self.max_bytes} bytes"
 
 
 class _Counted:
-    """`receive` that raises once a body has grown over `limit` bytes."""
+    """`receive` that raises once a body has grown over `limit` bytes, or takes too long."""
 
-    def __init__(self, receive: Receive, limit: int, detail: str) -> None:
-        self.receive, self.limit, self.detail, self.received = receive, limit, detail, 0
+    def __init__(self, receive: Receive, limit: int, too_large: str, timeout_s: float) -> None:
+        self.receive, self.limit, self.too_large = receive, limit, too_large
+        self.timeout_s, self.received, self.is_whole = timeout_s, 0, False
+        self.until = asyncio.get_running_loop().time() + timeout_s
 
     async def __call__(self) -> Message:
-        message = await self.receive()
+        message = await (self.receive() if self.is_whole else self._next())
+        self.is_whole = self.is_whole or not message.get("more_body", False)
         self.received += len(message.get("body", b""))
         if self.received > self.limit:
-            raise HTTPException(413, self.detail, {"Connection": "close"})
+            raise HTTPException(413, self.too_large, {"Connection": "close"})
         return message
+
+    async def _next(self) -> Message:
+        try:
+            async with asyncio.timeout_at(self.until):
+                return await self.receive()
+        except TimeoutError as error:
+            detail = f"got {self.received} bytes in {self.timeout_s:g} s; needed: the whole body"
+            raise HTTPException(408, detail, {"Connection": "close"}) from error
 
 
 class Turns:

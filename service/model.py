@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable
 from typing import Annotated
 
@@ -16,24 +17,62 @@ Loader = Callable[[ServerConfig], Predictor]
 
 
 def load_once(app: FastAPI) -> Predictor:
-    """Return the service's predictor, loaded if it was not yet.
+    """Return the service's predictor, loaded if it was not yet; wait if it is being loaded.
 
     Raises:
         ModelUnavailableError: it cannot be loaded; the next call tries again.
     """
     with app.state.loading:
-        if app.state.predictor is None:
-            try:
-                app.state.predictor = _load(app.state.config, app.state.load)
-            except Exception as error:  # whatever a model's files make TensorFlow raise
-                raise ModelUnavailableError(f"the model is not loaded: {error}") from error
-        predictor: Predictor = app.state.predictor
+        return _load_if_missing(app)
+
+
+def load_in_background(app: FastAPI, *, then: Callable[[], None] = lambda: None) -> None:
+    """Begin to load the model unless it is being loaded; call `then` once it is, or has failed."""
+    if app.state.loading.acquire(blocking=False):  # by now, so that requests come after it
+        threading.Thread(target=_load_and_release, args=[app, then], daemon=True).start()
+
+
+def _load_and_release(app: FastAPI, then: Callable[[], None]) -> None:
+    try:
+        _load_if_missing(app)
+    except ModelUnavailableError:
+        pass  # `load_error` has it
+    finally:
+        app.state.loading.release()
+    then()
+
+
+def _load_if_missing(app: FastAPI) -> Predictor:
+    if app.state.predictor is None:
+        try:
+            app.state.predictor = _load(app)
+        except Exception as error:  # whatever a model's files make TensorFlow raise
+            app.state.load_error = f"the model is not loaded: {error}"
+            raise ModelUnavailableError(app.state.load_error) from error
+    predictor: Predictor = app.state.predictor
+    return predictor
+
+
+def _load(app: FastAPI) -> Predictor:
+    config, metrics = app.state.config, app.state.metrics
+    predictor: Predictor = app.state.load(config).observed(app.state.observer)
+    metrics.show_model(name=predictor.pipeline.name, version=predictor.backend.version)
+    if config.remote:
         return predictor
+    return predictor.batching(config.batching, on_batch=metrics.batch_clips.observe)
 
 
-def _load(config: ServerConfig, load: Loader) -> Predictor:
-    predictor = load(config)
-    return predictor if config.remote else predictor.batching(config.batching)
+def close_model(app: FastAPI) -> None:
+    """Let go of the model; of one that is being loaded, once it is."""
+    with app.state.loading:
+        if app.state.predictor is not None:
+            app.state.predictor.backend.close()
+
+
+def num_waiting_clips(app: FastAPI) -> int:
+    """Return how many clips wait for the network in this process."""
+    backend = app.state.predictor.backend if app.state.predictor else None
+    return getattr(backend, "num_waiting", 0)
 
 
 async def get_predictor(connection: HTTPConnection) -> Predictor:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from typing import Annotated, Any
+from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, File, HTTPException, Query, Request, Response, UploadFile
 
+from service.answers import AudioForm, AudioSpecs, ReadyAnswer, StatusAnswer
 from service.errors import ErrorAnswer
 from service.model import ConfigDep, PredictorDep, audio_of, load_once
 from service.upload_forms import MEDIA_TYPES, UploadAnswer, UploadQuery, options_of
@@ -15,36 +16,42 @@ from speech.subtitles import to_text
 from speech.transcript import Transcript
 
 MESSAGE = "WAV to Tensor Processor API is running"
+FORMAT = "16-bit PCM WAV"
 
 router = APIRouter()
 
 
-@router.get("/")
-async def status(request: Request) -> dict[str, Any]:
+@router.get("/", tags=["running"])
+async def status(request: Request) -> StatusAnswer:
     """Say that the service runs, and what audio it takes."""
     rate = audio_of(request.app).sample_rate_hz
-    specs = {"sample_rate": rate, "format": "16-bit PCM WAV", "channels": "mono"}
-    return {"status": "ok", "message": MESSAGE, "audio_specs": specs}
+    specs = AudioForm(sample_rate=rate, format=FORMAT, channels="mono")
+    return StatusAnswer(status="ok", message=MESSAGE, audio_specs=specs)
 
 
-@router.get("/audio_specs/")
-async def audio_specs(request: Request) -> dict[str, Any]:
+@router.get("/audio_specs/", tags=["transcription"])
+async def audio_specs(request: Request) -> AudioSpecs:
     """Say in full what `/upload/` takes."""
     audio, config = audio_of(request.app), request.app.state.config
-    return {
-        "sample_rate": audio.sample_rate_hz,
-        "sample_width_bytes": 2,
-        "encoding": "signed 16-bit little-endian PCM",
-        "format": "16-bit PCM WAV",
-        "container": "RIFF/WAVE",
-        "channels": "mono",
-        "max_duration_s": audio.max_duration_s,
-        "max_upload_bytes": config.max_upload_bytes,
-    }
+    return AudioSpecs(
+        sample_rate=audio.sample_rate_hz,
+        sample_width_bytes=2,
+        encoding="signed 16-bit little-endian PCM",
+        format=FORMAT,
+        container="RIFF/WAVE",
+        channels="mono",
+        max_duration_s=audio.max_duration_s,
+        max_upload_bytes=config.max_upload_bytes,
+    )
 
 
-@router.get("/ready/", responses={503: {"model": ErrorAnswer}})
-async def ready(request: Request) -> dict[str, str]:
+@router.get(
+    "/ready/",
+    responses={503: {"model": ErrorAnswer}},
+    response_model_exclude_none=True,
+    tags=["running"],
+)
+async def ready(request: Request) -> ReadyAnswer:
     """Say whether a model answers now: 200, or 503 with why not.
 
     It has threads of its own: uploads that wait may hold all the others.
@@ -52,7 +59,7 @@ async def ready(request: Request) -> dict[str, str]:
     app = request.app
     predictor = await run_sync(load_once, app, limiter=app.state.checking)
     await run_sync(predictor.backend.check_ready, limiter=app.state.checking)
-    return {"status": "ready", "model": predictor.pipeline.name}
+    return ReadyAnswer(status="ready", model=predictor.pipeline.name, version=None)
 
 
 @router.post(
@@ -61,8 +68,9 @@ async def ready(request: Request) -> dict[str, str]:
     response_model_exclude_none=True,
     responses={
         200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}},
-        **{code: {"model": ErrorAnswer} for code in (400, 413, 503)},
+        **{code: {"model": ErrorAnswer} for code in (400, 408, 413, 503)},
     },
+    tags=["transcription"],
 )
 async def upload(
     request: Request,

@@ -24,28 +24,47 @@ MEDIA_TYPES = {
 class UploadQuery(BaseModel):
     """How `/upload/` decodes, and what it returns."""
 
-    format: Literal["json", "text", "srt", "vtt"] = "json"
-    words: bool = Field(False, description="With times and confidence (json).")
-    n_best: int = Field(1, ge=1, le=MAX_N_BEST, description="Likeliest texts (json).")
-    decoder: Literal["greedy", "beam"] | None = Field(None, description="The model's if not set.")
-    beam_width: int | None = Field(None, ge=1, le=MAX_BEAM_WIDTH)
-    hotwords: list[str] = Field([], max_length=MAX_HOTWORDS, description="`phrase` or `phrase:8`.")
+    format: Literal["json", "text", "srt", "vtt"] = Field(
+        "json", description="The form of the answer.", examples=["srt"]
+    )
+    words: bool = Field(
+        False, description="Words with times and confidence (json).", examples=[True]
+    )
+    n_best: int = Field(
+        1, ge=1, le=MAX_N_BEST, description="How many of the likeliest texts (json).", examples=[3]
+    )
+    decoder: Literal["greedy", "beam"] | None = Field(
+        None, description="The model's own if not set.", examples=["beam"]
+    )
+    beam_width: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_BEAM_WIDTH,
+        description="Texts that the beam search keeps; the model's own if not set.",
+        examples=[32],
+    )
+    hotwords: list[str] = Field(
+        [],
+        max_length=MAX_HOTWORDS,
+        description="Words to listen for: `phrase`, or `phrase:8` with a weight.",
+        examples=[["Philip Steels", "zanzibar:8"]],
+    )
 
 
 class WordAnswer(BaseModel):
-    """A word with its times in seconds and its confidence in [0, 1]."""
+    """A word with its times and its confidence."""
 
-    text: str
-    start_s: float
-    end_s: float
-    confidence: float
+    text: str = Field(description="The word.", examples=["house"])
+    start_s: float = Field(description="Seconds from the start of the clip.", examples=[0.36])
+    end_s: float = Field(description="Seconds from the start of the clip.", examples=[0.68])
+    confidence: float = Field(description="From 0 to 1.", examples=[0.97])
 
 
 class AlternativeAnswer(BaseModel):
     """A text that may have been said; scores compare texts of one clip."""
 
-    text: str
-    score: float
+    text: str = Field(description="The text.", examples=["the old house"])
+    score: float = Field(description="Higher is likelier.", examples=[-3.2])
 
 
 class UploadAnswer(BaseModel):
@@ -55,13 +74,23 @@ class UploadAnswer(BaseModel):
     first of them is the transcription.
     """
 
-    transcryption: str
-    transcription: str
-    confidence: float
-    duration_s: float
-    model: str
-    words: list[WordAnswer] | None = None
-    alternatives: list[AlternativeAnswer] | None = None
+    transcryption: str = Field(
+        description="The text, under the name of an earlier service.", examples=["the old house"]
+    )
+    transcription: str = Field(description="The text.", examples=["the old house"])
+    confidence: float = Field(description="From 0 to 1.", examples=[0.94])
+    duration_s: float = Field(description="Of the audio, in seconds.", examples=[1.25])
+    model: str = Field(description="Which model heard it.", examples=["english-small"])
+    words: list[WordAnswer] | None = Field(
+        None,
+        description="If `words` was asked for.",
+        examples=[[{"text": "the", "start_s": 0.1, "end_s": 0.2, "confidence": 0.98}]],
+    )
+    alternatives: list[AlternativeAnswer] | None = Field(
+        None,
+        description="If `n_best` was over 1.",
+        examples=[[{"text": "the old house", "score": -3.2}]],
+    )
 
     @classmethod
     def of(cls, transcript: Transcript, *, words: bool) -> UploadAnswer:

@@ -20,6 +20,10 @@ class Backend(Protocol):
     def pipeline(self) -> Pipeline:
         """What the model was trained with."""
 
+    @property
+    def version(self) -> str:
+        """Which version answers: its number, or what is asked of a server that has several."""
+
     def log_probs(
         self, waveforms: list[Waveform], given_up: threading.Event | None = None
     ) -> list[NDArray[np.float32]]:

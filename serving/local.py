@@ -31,6 +31,7 @@ class LocalBackend:
         """
         self._pipeline = read_pipeline(folder)
         path = newest_version(folder)
+        self._version = path.name
         try:
             self._loaded = tf.saved_model.load(str(path))
             self._signature = self._loaded.signatures["serving_default"]
@@ -48,6 +49,11 @@ class LocalBackend:
     def pipeline(self) -> Pipeline:
         """What the model was trained with."""
         return self._pipeline
+
+    @property
+    def version(self) -> str:
+        """The number of the folder that was loaded."""
+        return self._version
 
     def check_ready(self) -> None:
         """Return at once: what is loaded answers."""

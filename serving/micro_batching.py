@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 
@@ -40,8 +40,15 @@ class MicroBatcher:
     How many wait is the callers' to bound: each waits for its own before it brings more.
     """
 
-    def __init__(self, backend: Backend, config: BatchingConfig) -> None:
-        self._backend, self._config = backend, config
+    def __init__(
+        self,
+        backend: Backend,
+        config: BatchingConfig,
+        *,
+        on_batch: Callable[[int], object] | None = None,
+    ) -> None:
+        """Begin the thread; `on_batch` is called in it, with the number of clips of each batch."""
+        self._backend, self._config, self._on_batch = backend, config, on_batch
         self._waiting: list[_Clip] = []
         self._changed = threading.Condition()
         self._closed = False
@@ -52,6 +59,16 @@ class MicroBatcher:
     def pipeline(self) -> Pipeline:
         """The model's."""
         return self._backend.pipeline
+
+    @property
+    def version(self) -> str:
+        """The model's."""
+        return self._backend.version
+
+    @property
+    def num_waiting(self) -> int:
+        """How many clips wait; those that are computed do not."""
+        return len(self._waiting)
 
     def check_ready(self) -> None:
         """See `Backend.check_ready`."""
@@ -110,6 +127,8 @@ class MicroBatcher:
     def _compute(self, batch: list[_Clip]) -> None:
         if not batch:
             return
+        if self._on_batch:
+            self._on_batch(len(batch))
         try:
             computed = self._backend.log_probs([clip.waveform for clip in batch])
             answers = list(zip(batch, computed, strict=True))

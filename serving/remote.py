@@ -68,6 +68,12 @@ class RemoteBackend:
         """What the model was trained with."""
         return self._pipeline
 
+    @property
+    def version(self) -> str:
+        """The version or the label that is asked for; `newest` if neither is."""
+        wanted = self._remote.label if self._remote.version is None else self._remote.version
+        return "newest" if wanted is None else str(wanted)
+
     def log_probs(
         self, waveforms: list[Waveform], given_up: threading.Event | None = None
     ) -> list[NDArray[np.float32]]:

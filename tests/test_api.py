@@ -207,6 +207,7 @@ def test_hotwords_where_the_alphabet_has_no_space_are_422(
     class Unspaced:
         """A model whose alphabet has another symbol in the place of the space."""
 
+        version = "1"
         symbols = tuple(s.replace(" ", "-") for s in predictor.pipeline.alphabet.symbols)
         pipeline = replace(predictor.pipeline, alphabet=Alphabet(symbols))
         log_probs = predictor.backend.log_probs

@@ -14,7 +14,7 @@ from itertools import pairwise
 
 import pytest
 
-import api
+from service.health import router
 from tests.deployment import (
     APPS,
     BY_NAME,
@@ -39,10 +39,11 @@ def test_probes_ask_for_the_models_status_and_not_the_processs() -> None:
     for probe in ("startupProbe", "readinessProbe"):
         assert container("tf-serving")[probe]["httpGet"] == {"path": READY, "port": "rest"}
     assert "tcpSocket" in container("tf-serving")["livenessProbe"]
-    assert container("api")["readinessProbe"]["httpGet"]["path"] == "/ready/"
-    assert container("api")["livenessProbe"]["httpGet"]["path"] == "/"
-    paths = {route.path for route in api.router.routes}
-    assert {"/ready/", "/"} <= paths
+    assert container("api")["readinessProbe"]["httpGet"]["path"] == "/health/ready"
+    for probe in ("startupProbe", "livenessProbe"):
+        assert container("api")[probe]["httpGet"]["path"] == "/health/live"
+    paths = {route.path for route in router.routes}
+    assert {"/health/ready", "/health/live"} <= paths
 
 
 class Health(BaseHTTPRequestHandler):
@@ -78,7 +79,7 @@ def health_check(name: str) -> tuple[list[str], str]:
     return [sys.executable if word == "python" else word for word in command], "8000"
 
 
-@pytest.mark.parametrize(("name", "path"), [("serving", READY), ("api", "/ready/")])
+@pytest.mark.parametrize(("name", "path"), [("serving", READY), ("api", "/health/ready")])
 def test_a_health_check_passes_only_when_ready(name: str, path: str, health: HTTPServer) -> None:
     command, port = health_check(name)
     assert "127.0.0.1" in command[-1]

@@ -1,0 +1,120 @@
+"""`GET /metrics`: what Prometheus is told."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from fastapi import APIRouter, Request, Response
+from prometheus_client import (
+    CollectorRegistry,
+    Counter,
+    Gauge,
+    GCCollector,
+    Histogram,
+    Info,
+    ProcessCollector,
+    generate_latest,
+)
+from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
+from starlette.types import Scope
+
+UNMATCHED = "unmatched"
+_METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"])
+_SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
+_FACTORS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
+_CLIPS = (1, 2, 4, 8, 16, 32)
+
+router = APIRouter()
+
+
+class Metrics:
+    """The figures of one service, in a registry of its own."""
+
+    def __init__(self) -> None:
+        """Begin to count."""
+        own = self.registry = CollectorRegistry()
+        self._requests = Counter(
+            "stt_requests",
+            "Requests answered; of a WebSocket the code is that of its close.",
+            ["route", "method", "code"],
+            registry=own,
+        )
+        self._request_seconds = Histogram(
+            "stt_request_seconds",
+            "Time from a request's headers to the end of its answer.",
+            ["route"],
+            buckets=_SECONDS,
+            registry=own,
+        )
+        self._audio_seconds = Counter(
+            "stt_audio_seconds", "Audio transcribed.", ["route"], registry=own
+        )
+        self._real_time_factor = Histogram(
+            "stt_real_time_factor",
+            "Time that transcribing took, as a share of the audio's duration.",
+            buckets=_FACTORS,
+            registry=own,
+        )
+        self.batch_clips = Histogram(
+            "stt_batch_clips",
+            "Clips that the network computed together.",
+            buckets=_CLIPS,
+            registry=own,
+        )
+        self.live_sessions = Gauge("stt_live_sessions", "Live sessions open.", registry=own)
+        self._queue_requests = Gauge(
+            "stt_queue_requests", "Requests that wait or are worked on.", registry=own
+        )
+        self._queue_clips = Gauge(
+            "stt_queue_clips", "Clips that wait for the network.", registry=own
+        )
+        self._model = Info("stt_model", "The model that is loaded.", registry=own)
+        threads = Gauge("stt_threads", "Threads of the process that run Python.", registry=own)
+        threads.set_function(threading.active_count)
+        ProcessCollector(registry=own)
+        GCCollector(registry=own)
+
+    def watch_queues(self, *, requests: Callable[[], int], clips: Callable[[], int]) -> None:
+        """Read the queues' lengths from these whenever somebody asks."""
+        self._queue_requests.set_function(requests)
+        self._queue_clips.set_function(clips)
+
+    def show_model(self, *, name: str, version: str) -> None:
+        """Say which model is loaded."""
+        self._model.info({"model": name, "version": version})
+
+    def count_request(self, scope: Scope, status: int, elapsed_s: float) -> None:
+        """Count a request that was answered."""
+        route, method = route_of(scope), scope.get("method", "WS")
+        method = method if method in _METHODS else "other"
+        self._requests.labels(route, method, str(status)).inc()
+        self._request_seconds.labels(route).observe(elapsed_s)
+
+    def count_audio(self, scope: Scope | None, *, audio_s: float, elapsed_s: float) -> None:
+        """Count audio that was transcribed for a request."""
+        self._audio_seconds.labels(route_of(scope or {})).inc(audio_s)
+        if audio_s > 0:
+            self._real_time_factor.observe(elapsed_s / audio_s)
+
+
+def route_of(scope: Scope) -> str:
+    """Return the template of the route: paths that no route has are all one."""
+    path = getattr(scope.get("route"), "path", None)
+    return path if isinstance(path, str) else UNMATCHED
+
+
+@router.get(
+    "/metrics",
+    response_class=Response,
+    responses={
+        200: {
+            "description": "Figures in the text form of Prometheus.",
+            "content": {"text/plain": {"schema": {"type": "string"}}},
+        }
+    },
+)
+async def metrics(request: Request) -> Response:
+    """Return the service's figures for Prometheus."""
+    content = generate_latest(request.app.state.metrics.registry)
+    return Response(content, headers={"Content-Type": CONTENT_TYPE_PLAIN_0_0_4})

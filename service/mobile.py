@@ -1,0 +1,120 @@
+"""`POST /transcribe_mobile`: audio as base64 in JSON, for clients that know no multipart."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+import threading
+import time
+from typing import Literal
+
+from fastapi import APIRouter, HTTPException, Request
+from pydantic import BaseModel, Field
+
+from config import AudioError
+from predictor import Predictor
+from service.errors import ErrorAnswer
+from service.model import PredictorDep
+from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS, UploadQuery, options_of
+from speech.audio import decode_any
+from speech.decoding.decoder import DecodingOptions
+
+router = APIRouter(tags=["transcription"])
+
+_DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
+_URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")  # and lines that were wrapped
+
+
+class MobileQuery(BaseModel):
+    """A clip, and how to decode it."""
+
+    audio: str = Field(
+        description="A whole audio file of any form that is known, in base64; a data URL will do. "
+        "The body of the request may be as large as an upload.",
+        examples=["UklGRiQAAABXQVZFZm10IBAAAAABAAEAIlYAAESsAAACABAAZGF0YQAAAAA="],
+    )
+    decoder: Literal["greedy", "beam"] | None = Field(
+        None, description="The model's own if not set.", examples=["beam"]
+    )
+    beam_width: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_BEAM_WIDTH,
+        description="Texts that the beam search keeps; the model's own if not set.",
+        examples=[32],
+    )
+    hotwords: list[str] = Field(
+        [],
+        max_length=MAX_HOTWORDS,
+        description="Words to listen for: `phrase`, or `phrase:8` with a weight.",
+        examples=[["Philip Steels", "zanzibar:8"]],
+    )
+
+
+class MobileAnswer(BaseModel):
+    """What was heard, and how long that took."""
+
+    transcription: str = Field(description="The text.", examples=["the old house"])
+    confidence: float = Field(description="From 0 to 1.", examples=[0.94])
+    audio_duration: float = Field(description="Of the audio, in seconds.", examples=[1.25])
+    inference_time: float = Field(
+        description="Seconds that decoding and recognising took.", examples=[0.04]
+    )
+    real_time_factor: float = Field(
+        description="`inference_time` as a share of `audio_duration`.", examples=[0.032]
+    )
+
+
+@router.post(
+    "/transcribe_mobile",
+    responses={code: {"model": ErrorAnswer} for code in (400, 408, 413, 503)},
+)
+async def transcribe_mobile(
+    request: Request, query: MobileQuery, predictor: PredictorDep
+) -> MobileAnswer:
+    """Transcribe an audio file that is given as base64 in JSON."""
+    try:
+        own = query.model_dump(exclude={"audio"})
+        options = options_of(UploadQuery(**own), predictor.pipeline.alphabet)
+    except ValueError as error:
+        raise HTTPException(422, str(error)) from error
+
+    def work(given_up: threading.Event) -> MobileAnswer:
+        return _transcribe(predictor, query.audio, options, given_up)
+
+    answer: MobileAnswer = await request.app.state.turns.run(request, work)
+    return answer
+
+
+def _transcribe(
+    predictor: Predictor, audio: str, options: DecodingOptions, given_up: threading.Event
+) -> MobileAnswer:
+    started = time.perf_counter()
+    with predictor.observer.step("audio"):
+        waveform = decode_any(decode_base64(audio), predictor.audio)
+    (transcript,) = predictor.transcribe_waveforms([waveform], options, given_up=given_up)
+    elapsed_s = time.perf_counter() - started
+    duration_s = len(waveform) / predictor.audio.sample_rate_hz
+    return MobileAnswer(
+        transcription=transcript.text,
+        confidence=transcript.confidence,
+        audio_duration=transcript.duration_s,
+        inference_time=round(elapsed_s, 4),
+        real_time_factor=round(elapsed_s / duration_s, 4),
+    )
+
+
+def decode_base64(text: str) -> bytes:
+    """Return the bytes of base64 of either alphabet, padded or not, or of a data URL.
+
+    Raises:
+        AudioError: it is no base64.
+    """
+    prefix = _DATA_URL.match(text)
+    text = text[prefix.end() if prefix else 0 :].translate(_URL_SAFE).rstrip("=")
+    try:
+        return base64.b64decode(text + "=" * (-len(text) % 4), validate=True)
+    except (binascii.Error, ValueError) as error:
+        message = f"audio is not base64: {error}; needed: an audio file in base64"
+        raise AudioError(message) from error
