@@ -1,0 +1,92 @@
+"""The service as a process of its own, for tests over real sockets."""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import httpx
+import psutil
+
+ROOT = Path(__file__).parents[1]
+_TRIES, _WAIT_S = 600, 0.1
+
+
+@dataclass(frozen=True)
+class Service:
+    """A running `api.py`."""
+
+    process: subprocess.Popen[str]
+    port: int
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    def get(self, path: str, **headers: str) -> httpx.Response:
+        return httpx.get(self.url + path, headers=headers, timeout=60, trust_env=False)
+
+    def upload(self, content: bytes, **headers: str) -> httpx.Response:
+        files = {"file": ("clip.wav", content, "audio/wav")}
+        where = self.url + "/upload/"
+        return httpx.post(where, files=files, headers=headers, timeout=60, trust_env=False)
+
+    def connect(self) -> socket.socket:
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
+
+    def memory_bytes(self) -> int:
+        """Return what of its memory is in RAM."""
+        return int(psutil.Process(self.process.pid).memory_info().rss)
+
+    def num_threads(self) -> int:
+        return int(psutil.Process(self.process.pid).num_threads())
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def running(model: Path, logs: Path, **settings: str) -> Iterator[Service]:
+    """Run the service with `settings` until the block ends; yield it once it is ready."""
+    port = free_port()
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
+    own = {"STT_PORT": str(port), "STT_MODEL": str(model), "STT_LOG_FOLDER": str(logs)}
+    process = subprocess.Popen(
+        [sys.executable, "api.py"],
+        cwd=ROOT,
+        env={**plain, **own, "STT_COMPILE_CLIPS": "false", **settings},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    service = Service(process, port)
+    try:
+        wait_until_ready(service)
+        yield service
+    finally:
+        process.terminate()
+        process.wait(60)
+        assert process.stdout is not None
+        process.stdout.close()
+
+
+def wait_until_ready(service: Service) -> None:
+    for _ in range(_TRIES):
+        assert service.process.poll() is None, "the service ended"
+        try:
+            if service.get("/health/ready").status_code == 200:
+                return
+        except httpx.TransportError:
+            pass
+        time.sleep(_WAIT_S)
+    raise AssertionError("the service did not get ready")
