@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run install test lint format bench bench-concurrency bench-cost bench-precisions bench-serving bench-uploads bench-decoding bench-language-models bench-training bench-training-step transcribe english-small clean
+.PHONY: run install test lint format bench bench-concurrency bench-cost bench-precisions bench-serving bench-uploads bench-load bench-hostile bench-decoding bench-language-models bench-training bench-training-step transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
@@ -46,6 +46,13 @@ bench-serving: $(INSTALLED)  ## measure TensorFlow Serving's stand-in, and a rem
 
 bench-uploads: $(INSTALLED)  ## measure uploads, one by one and batched, at 1, 4, 16 and 64 clients
 	$(BIN)/python -m benchmarks.uploads
+
+LOAD_S ?= 300
+bench-load: $(INSTALLED)  ## 64 clients on a mix of routes for LOAD_S seconds: answers, memory, threads
+	$(BIN)/python -m benchmarks.load --seconds $(LOAD_S)
+
+bench-hostile: $(INSTALLED)  ## 2 000 malformed and hostile uploads: answers, memory, threads
+	$(BIN)/python -m benchmarks.hostile
 
 MANIFEST ?= Data/english
 bench-decoding: $(INSTALLED)  ## measure the decoders on the manifest MANIFEST

@@ -1,4 +1,4 @@
-"""Uploads that nobody should send: malformed, mislabelled, blown up, broken off; the same by seed."""
+"""Uploads that nobody should send: malformed, mislabelled, blown up, broken off; by seed."""
 
 from __future__ import annotations
 

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import psutil
 
 ROOT = Path(__file__).parents[1]
 _TRIES, _WAIT_S = 600, 0.1
@@ -23,8 +22,9 @@ _TRIES, _WAIT_S = 600, 0.1
 class Service:
     """A running `api.py`."""
 
-    process: subprocess.Popen[str]
+    process: subprocess.Popen[bytes]
     port: int
+    terminal: Path
 
     @property
     def url(self) -> str:
@@ -43,10 +43,14 @@ class Service:
 
     def memory_bytes(self) -> int:
         """Return what of its memory is in RAM."""
-        return int(psutil.Process(self.process.pid).memory_info().rss)
+        return 1024 * self._status("VmRSS")
 
     def num_threads(self) -> int:
-        return int(psutil.Process(self.process.pid).num_threads())
+        return self._status("Threads")
+
+    def _status(self, name: str) -> int:
+        lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines()
+        return int(next(line.split()[1] for line in lines if line.startswith(f"{name}:")))
 
 
 def free_port() -> int:
@@ -61,28 +65,27 @@ def running(model: Path, logs: Path, **settings: str) -> Iterator[Service]:
     port = free_port()
     plain = {name: value for name, value in os.environ.items() if not name.startswith("STT_")}
     own = {"STT_PORT": str(port), "STT_MODEL": str(model), "STT_LOG_FOLDER": str(logs)}
-    process = subprocess.Popen(
-        [sys.executable, "api.py"],
-        cwd=ROOT,
-        env={**plain, **own, "STT_COMPILE_CLIPS": "false", **settings},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    service = Service(process, port)
+    terminal = logs / "terminal.txt"
+    with terminal.open("wb") as output:
+        process = subprocess.Popen(
+            [sys.executable, "api.py"],
+            cwd=ROOT,
+            env={**plain, **own, "STT_COMPILE_CLIPS": "false", **settings},
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        )
+    service = Service(process, port, terminal)
     try:
         wait_until_ready(service)
         yield service
     finally:
         process.terminate()
         process.wait(60)
-        assert process.stdout is not None
-        process.stdout.close()
 
 
 def wait_until_ready(service: Service) -> None:
     for _ in range(_TRIES):
-        assert service.process.poll() is None, "the service ended"
+        assert service.process.poll() is None, service.terminal.read_text(encoding="utf-8")
         try:
             if service.get("/health/ready").status_code == 200:
                 return

@@ -162,7 +162,8 @@ def test_a_process_logs_json_to_its_terminal_uvicorn_s_lines_too(
             assert connection.recv(1000).startswith(b"HTTP/1.1 400")
         service.get("/health/live", **{"X-Request-ID": "one"})
         service.process.terminate()
-        output, _ = service.process.communicate(timeout=60)
+        service.process.wait(60)
+        output = service.terminal.read_text(encoding="utf-8")
     entries = [json.loads(line) for line in output.splitlines()]
     messages = {entry["message"]: entry for entry in entries}
     assert messages["Invalid HTTP request received."]["logger"] == "uvicorn.error"
