@@ -66,7 +66,7 @@ class RateLimit:
             message = f"{self._present[client]} requests of yours run; needed: under that many"
             await _refuse(scope, receive, send, message, _SHORTEST_WAIT_S)
             return
-        wait_s = self._buckets.take(client) if self._buckets else 0.0
+        wait_s = 0.0 if self._buckets is None else self._buckets.take(client)
         if wait_s:
             message = f"too many requests in a minute; needed: a wait of {wait_s:.1f} s"
             await _refuse(scope, receive, send, message, wait_s)

@@ -42,7 +42,7 @@ def client(server_config: ServerConfig, predictor: Predictor) -> Iterator[TestCl
         yield client
 
 
-def specs(client: TestClient, **headers: str) -> httpx.Response:
+def specs(client: TestClient, **headers: str | bytes) -> httpx.Response:
     return client.get("/audio_specs/", headers={k.replace("_", "-"): v for k, v in headers.items()})
 
 
@@ -63,7 +63,7 @@ def test_any_of_the_keys_opens(client: TestClient, key: str) -> None:
         ({"Authorization": f"Bearer {KEY}x"}, "got a key that is not known"),
         ({"Authorization": f"Bearer {KEY[:-1]}"}, "got a key that is not known"),
         ({"X_API_Key": f"{KEY},{OTHER}"}, "got a key that is not known"),
-        ({"X_API_Key": "ключ".encode().decode("latin-1")}, "got a key that is not known"),
+        ({"X_API_Key": "ключ".encode()}, "got a key that is not known"),
     ],
 )
 def test_without_a_key_it_is_401_in_words(client: TestClient, headers: dict, got: str) -> None:
