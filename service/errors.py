@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from fastapi import Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
@@ -14,12 +16,32 @@ CLIENT_GONE = 499
 
 
 class ErrorAnswer(BaseModel):
-    """What an error returns; a missing field returns a list of what is missing."""
+    """What an error returns."""
 
     detail: str = Field(
         description="What was got, and what is needed.",
         examples=["got 0 bytes; needed: a WAV file"],
     )
+
+
+class FieldError(BaseModel):
+    """What is wrong with a field."""
+
+    type: str = Field(description="The kind of error.", examples=["missing"])
+    loc: list[str | int] = Field(description="Where the field is.", examples=[["body", "file"]])
+    msg: str = Field(description="What is needed.", examples=["Field required"])
+
+
+class InvalidAnswer(BaseModel):
+    """What a request returns whose fields are missing or out of bounds."""
+
+    detail: str | list[FieldError] = Field(
+        description="Each field that is wrong, or in words what is.",
+        examples=[[{"type": "missing", "loc": ["body", "file"], "msg": "Field required"}]],
+    )
+
+
+INVALID: dict[int | str, dict[str, Any]] = {422: {"model": InvalidAnswer}}
 
 
 def status_of(error: Exception) -> int:

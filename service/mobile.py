@@ -14,7 +14,7 @@ from pydantic import BaseModel, Field
 
 from config import AudioError
 from predictor import Predictor
-from service.errors import ErrorAnswer
+from service.errors import INVALID, ErrorAnswer
 from service.model import PredictorDep
 from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS, UploadQuery, options_of
 from speech.audio import decode_any
@@ -68,7 +68,7 @@ class MobileAnswer(BaseModel):
 
 @router.post(
     "/transcribe_mobile",
-    responses={code: {"model": ErrorAnswer} for code in (400, 408, 413, 503)},
+    responses={**{code: {"model": ErrorAnswer} for code in (400, 408, 413, 503)}, **INVALID},
 )
 async def transcribe_mobile(
     request: Request, query: MobileQuery, predictor: PredictorDep

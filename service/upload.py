@@ -9,7 +9,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, File, HTTPException, Query, Request, Response, UploadFile
 
 from service.answers import AudioForm, AudioSpecs, ReadyAnswer, StatusAnswer
-from service.errors import ErrorAnswer
+from service.errors import INVALID, ErrorAnswer
 from service.model import ConfigDep, PredictorDep, audio_of, load_once
 from service.upload_forms import MEDIA_TYPES, UploadAnswer, UploadQuery, options_of
 from speech.subtitles import to_text
@@ -69,6 +69,7 @@ async def ready(request: Request) -> ReadyAnswer:
     responses={
         200: {"content": {kind: {} for kind in MEDIA_TYPES.values()}},
         **{code: {"model": ErrorAnswer} for code in (400, 408, 413, 503)},
+        **INVALID,
     },
     tags=["transcription"],
 )

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import schemathesis
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, given, settings
 from schemathesis.python.asgi import shutdown_lifespans
 from schemathesis.specs.openapi import checks
 
@@ -40,12 +40,7 @@ def description(model_folder: Path, tmp_path_factory: pytest.TempPathFactory) ->
     shutdown_lifespans()
 
 
-schema = schemathesis.pytest.from_fixture("description")
-
-
-@schema.parametrize()
-@settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
-def test_answers_are_as_described(case: Any) -> None:
+def ask(case: Any) -> None:
     response = case.call()
     assert response.status_code < 500 or response.status_code == 503, response.text
     if response.status_code == 503:
@@ -53,3 +48,12 @@ def test_answers_are_as_described(case: Any) -> None:
     assert response.headers["x-request-id"]
     if response.status_code not in UNDESCRIBED:
         case.validate_response(response, checks=CHECKS)
+
+
+def test_answers_are_as_described(description: Any, subtests: pytest.Subtests) -> None:
+    operations = [result.ok() for result in description.get_all_operations()]
+    assert {"/upload/", "/transcribe_mobile", "/health/ready"} <= {o.path for o in operations}
+    for operation in operations:
+        made = settings(max_examples=EXAMPLES, suppress_health_check=list(HealthCheck))
+        with subtests.test(operation.label):
+            made(given(case=operation.as_strategy())(ask))()
