@@ -13,6 +13,7 @@ from contextlib import asynccontextmanager
 import uvicorn
 from anyio import CapacityLimiter
 from fastapi import FastAPI
+from fastapi.exceptions import RequestValidationError
 from opentelemetry.trace import TracerProvider
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
@@ -20,7 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 from config import ModelError, ServerConfig, SpeechToTextError
 from predictor import load_predictor
 from service import health, metrics, mobile, upload
-from service.errors import answer_error
+from service.errors import answer_error, answer_invalid
 from service.health import Readiness
 from service.keys import Keys
 from service.limits import BodyLimit, Turns
@@ -71,6 +72,7 @@ def create_app(
         app.include_router(router)
     _add_middleware(app, config)
     app.add_exception_handler(SpeechToTextError, answer_error)
+    app.add_exception_handler(RequestValidationError, answer_invalid)
     return app
 
 

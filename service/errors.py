@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import Request
+from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
 
@@ -59,6 +60,18 @@ def headers_of(error: Exception) -> dict[str, str]:
         return {}
     wait_s = RETRY_SOON_S if isinstance(error, OverloadedError) else RETRY_AFTER_S
     return {"Retry-After": str(wait_s)}
+
+
+async def answer_invalid(_: Request, error: Exception) -> JSONResponse:
+    """Answer what is wrong with a request's fields, without what was in them: JSON's NaN is none.
+
+    Neither would a recording of some megabytes be of use to who sent it.
+    """
+    if not isinstance(error, RequestValidationError):
+        raise error
+    names = FieldError.model_fields.keys()
+    detail = [{name: wrong[name] for name in names} for wrong in error.errors()]
+    return JSONResponse({"detail": detail}, 422)
 
 
 async def answer_error(_: Request, error: Exception) -> JSONResponse:

@@ -121,3 +121,16 @@ def test_too_much_is_413_and_no_audio_at_all_422(client: TestClient) -> None:
     assert client.post("/transcribe_mobile", json={}).status_code == 422
     assert client.post("/transcribe_mobile", json={"audio": 5}).status_code == 422
     assert client.post("/transcribe_mobile", content=b"{").status_code == 422
+
+
+def test_what_was_sent_is_not_sent_back(client: TestClient) -> None:
+    headers = {"Content-Type": "application/json"}
+    nan = client.post("/transcribe_mobile", content=b'{"audio": NaN}', headers=headers)
+    assert nan.status_code == 422
+    wrong = {
+        "type": "string_type",
+        "loc": ["body", "audio"],
+        "msg": "Input should be a valid string",
+    }
+    assert nan.json() == {"detail": [wrong]}
+    assert len(client.post("/transcribe_mobile", json={"sound": "A" * 10_000}).content) < 200
