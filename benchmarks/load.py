@@ -31,7 +31,7 @@ from tests.service_process import Service, running
 CLIENTS, SECONDS, SAMPLE_S, TIMEOUT_S = 64, 300.0, 1.0, 120.0
 CLIP_SECONDS = (1.0, 3.0, 5.0, 8.0)
 MAX_REFUSED, MAX_GROWTH, MAX_NEW_THREADS = 0.05, 0.05, 4
-SETTINGS = {"MALLOC_ARENA_MAX": "2"}
+SETTINGS = {"MALLOC_ARENA_MAX": "2", "STT_COMPILE_CLIPS": "true"}
 SAMPLES = Path("Data/samples")
 RESULTS, PLOT = Path("benchmarks/results/load.json"), Path("benchmarks/results/load.png")
 

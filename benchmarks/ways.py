@@ -48,6 +48,8 @@ class Stopwatch:
 class TimedBackend:
     """A `Backend` whose stages are timed."""
 
+    version = "measured"
+
     def __init__(self, pipeline: Pipeline) -> None:
         self.pipeline, self.watch = pipeline, Stopwatch()
 

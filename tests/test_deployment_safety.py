@@ -15,6 +15,7 @@ from itertools import pairwise
 import pytest
 
 from service.health import router
+from service.keys import METRICS_PATH
 from tests.deployment import (
     APPS,
     BY_NAME,
@@ -122,6 +123,30 @@ def test_nothing_in_compose_runs_as_root() -> None:
         assert service["read_only"]
         assert service["cap_drop"] == ["ALL"]
         assert service["security_opt"] == ["no-new-privileges:true"]
+
+
+def test_who_calls_the_api_has_a_key_or_is_on_this_machine() -> None:
+    """The image listens to all; so it starts with keys, or where somebody says that it may."""
+    (source,) = container("api")["envFrom"]
+    secret = source["secretRef"]["name"]
+    readme = (KUBERNETES / "README.md").read_text(encoding="utf-8")
+    assert f"create secret generic {secret} --from-literal=STT_API_KEYS=" in readme
+    given = {entry["name"] for entry in container("api")["env"]}
+    assert "STT_ALLOW_OPEN" not in given
+    assert "STT_HOST=0.0.0.0" in read("Dockerfile")
+    assert SERVICES["api"]["environment"]["STT_ALLOW_OPEN"] == "true"
+    for service in SERVICES.values():
+        assert all(port.startswith("127.0.0.1:") for port in service["ports"])
+
+
+def test_the_apis_metrics_are_scraped_without_a_key() -> None:
+    annotations = BY_NAME["Deployment", "api"]["spec"]["template"]["metadata"]["annotations"]
+    assert annotations == {
+        "prometheus.io/scrape": "true",
+        "prometheus.io/port": str(container("api")["ports"][0]["containerPort"]),
+        "prometheus.io/path": METRICS_PATH,
+    }
+    assert {"name": "STT_METRICS_PUBLIC", "value": "true"} in container("api")["env"]
 
 
 @pytest.mark.parametrize("name", APPS)
