@@ -21,6 +21,7 @@ from starlette.middleware.cors import CORSMiddleware
 from config import ModelError, ServerConfig, SpeechToTextError
 from predictor import load_predictor
 from service import health, metrics, mobile, upload
+from service.connections import timed_connections
 from service.errors import answer_error, answer_invalid
 from service.health import Readiness
 from service.keys import Keys
@@ -154,6 +155,7 @@ def _listen(app: FastAPI, config: ServerConfig, log_level: int) -> None:
             log_config=None,
             log_level=log_level,
             access_log=False,
+            http=timed_connections(config.limits.body_timeout_s),
             timeout_graceful_shutdown=config.limits.graceful_s,
         )
     )

@@ -74,7 +74,7 @@ class LimitsConfig:
     Args:
         rate_per_minute: requests of a client, so many at once at most; no limit if None.
         max_per_client: requests of a client at a time; no limit if None.
-        body_timeout_s: longest time in which a request's body arrives.
+        body_timeout_s: longest time in which a request's head arrives, and then its body.
         graceful_s: longest time for what runs to end when the service is told to.
     """
 

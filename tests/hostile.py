@@ -24,7 +24,7 @@ ANSWER_TIMEOUT_S = 120
 NATIVE_HZ = 22_050
 BOMB_S = 600
 
-Manner = Literal["whole", "broken off", "slow"]
+Manner = Literal["whole", "broken off", "slow", "unfinished"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +34,7 @@ class Attack:
     Args:
         may_succeed: it is odd, but right: 200 will do as well as 4xx.
         manner: `broken off`: the client hangs up at the end of `content`; `slow`: it sends nothing
-            more, and waits.
+            more, and waits; `unfinished`: so too, and as no request is there, none is answered.
     """
 
     kind: str
@@ -45,10 +45,8 @@ class Attack:
 
     def is_fine(self, status: int | None) -> bool:
         """Whether the service may answer so; None: it said nothing and hung up."""
-        if self.manner == "broken off":
-            return status is None or 400 <= status < 500
         if status is None:
-            return False
+            return self.manner in ("broken off", "unfinished")
         return 400 <= status < 500 or (self.may_succeed and status == 200)
 
 
@@ -262,6 +260,7 @@ def _broken_json(path: str, kind: str) -> Callable[[np.random.Generator], Attack
 
 _CHUNK = b"10000\r\n" + bytes(0x10000) + b"\r\n"
 _ENDLESS = b"%x\r\n%s\r\n" % (len(_part(b"file", b"")), _part(b"file", b"")) + _CHUNK * 500
+_HALF = b"X-Half"
 HTTP: dict[str, tuple[bytes, bytes, Manner]] = {
     "2**31 bytes declared": (b"Content-Length: %d" % 2**31, b"", "whole"),
     "2**63 bytes declared": (b"Content-Length: %d" % 2**63, b"", "whole"),
@@ -270,7 +269,8 @@ HTTP: dict[str, tuple[bytes, bytes, Manner]] = {
     "chunks beyond the limit": (b"Transfer-Encoding: chunked", _ENDLESS, "whole"),
     "broken chunks": (b"Transfer-Encoding: chunked", b"zz\r\nno\r\n", "whole"),
     "2000 headers": (b"X-Long: x\r\n" * 2000 + b"X-Long: x", _SMALL[:200], "whole"),
-    "head without an end": (b"Content-Length: 99999\r\nX-Half", b"", "broken off"),
+    "hang-up in the head": (b"Content-Length: 99999\r\n" + _HALF, b"", "broken off"),
+    "head without an end": (b"Content-Length: 99999\r\n" + _HALF, b"", "unfinished"),
     "hang-up before the body": (b"Content-Length: 99999", b"", "broken off"),
     "hang-up in the body": (b"Content-Length: 99999", _SMALL[:999], "broken off"),
     "slow body": (b"Content-Length: 99999", _SMALL[:999], "slow"),
@@ -280,4 +280,6 @@ HTTP: dict[str, tuple[bytes, bytes, Manner]] = {
 def _broken_http(path: str, kind: str) -> Callable[[np.random.Generator], Attack]:
     header, body, manner = HTTP[kind]
     content = _request(path, _FORM_KIND, body, header)
+    if header.endswith(_HALF):
+        content = content.rstrip()
     return lambda _: Attack(kind=kind, path=path, content=content, manner=manner)
