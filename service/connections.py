@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from uvicorn.protocols.http.h11_impl import H11Protocol
+from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 
 class TimedConnection(H11Protocol):
@@ -40,7 +40,8 @@ class TimedConnection(H11Protocol):
 
     def _is_waiting(self) -> bool:
         is_http = self.transport.get_protocol() is self  # or a WebSocket has taken it over
-        return is_http and (self.cycle is None or self.cycle.response_complete)
+        cycle: RequestResponseCycle | None = self.cycle
+        return is_http and (cycle is None or cycle.response_complete)
 
     def _wait_for_head(self) -> None:
         if self._timer is None:

@@ -20,6 +20,8 @@ FILES = {"stt.api": "api.log", "stt.predictor": "predictor.log"}
 FIELDS = "stt_fields"
 request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
+# What uvicorn calls an error when a WebSocket is answered with a status: so is one without a key.
+_REFUSED = "ASGI callable returned without completing handshake."
 _LOG_BYTES = 5 * 1024 * 1024
 
 
@@ -102,6 +104,7 @@ def logging_to_terminal(config: LogConfig) -> Iterator[int]:
     handler = logging.StreamHandler(sys.stdout if is_json else sys.stderr)
     handler.setLevel(level)
     handler.setFormatter(formatter_of(config))
+    handler.addFilter(lambda record: record.getMessage() != _REFUSED)
     loggers = [logging.getLogger(name) for name in ("stt", "uvicorn")]
     for logger in loggers:
         logger.addHandler(handler)

@@ -16,6 +16,7 @@ from fastapi.testclient import TestClient
 import api
 from config import AudioConfig, ServerConfig
 from predictor import Predictor
+from service.logs import logging_to_terminal
 from service.request_log import RequestLog
 from service_config import AccessConfig, LogConfig
 from serving.local import LocalBackend
@@ -155,6 +156,29 @@ def test_what_nobody_handled_is_500_with_the_id_and_a_traceback_in_the_log(
     assert response.json()["error"]["message"] == "the service failed; its log says why at one"
     assert "a secret of the service" in caplog.text
     assert seen == [(500, True), (1011, True)]
+
+
+def test_a_websocket_that_is_refused_is_no_error_on_the_terminal(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    with logging_to_terminal(LogConfig()):
+        for what in ("completing", "beginning"):
+            message = f"ASGI callable returned without {what} handshake."
+            logging.getLogger("uvicorn.error").error(message)
+    printed = capsys.readouterr().err
+    assert "beginning" in printed
+    assert "completing" not in printed
+
+
+def test_the_terminal_gets_warnings_but_no_more(capsys: pytest.CaptureFixture[str]) -> None:
+    with logging_to_terminal(LogConfig()):
+        logging.getLogger("stt.api").warning("beware")
+        logging.getLogger("stt.api").info("never mind")
+    logging.getLogger("stt.api").warning("too late")
+    printed = capsys.readouterr()
+    assert " WARNING - beware\n" in printed.err
+    assert "never mind" not in printed.err + printed.out
+    assert "too late" not in printed.err
 
 
 def test_a_process_logs_json_to_its_terminal_uvicorn_s_lines_too(
