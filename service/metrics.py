@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from functools import partial
 
 from fastapi import APIRouter, Request, Response
 from prometheus_client import (
@@ -34,43 +35,23 @@ class Metrics:
     def __init__(self) -> None:
         """Begin to count."""
         own = self.registry = CollectorRegistry()
-        self._requests = Counter(
-            "stt_requests",
-            "Requests answered; of a WebSocket the code is that of its close.",
-            ["route", "method", "code"],
-            registry=own,
-        )
-        self._request_seconds = Histogram(
-            "stt_request_seconds",
-            "Time from a request's headers to the end of its answer.",
-            ["route"],
-            buckets=_SECONDS,
-            registry=own,
-        )
-        self._audio_seconds = Counter(
-            "stt_audio_seconds", "Audio transcribed.", ["route"], registry=own
-        )
-        self._real_time_factor = Histogram(
-            "stt_real_time_factor",
-            "Time that transcribing took, as a share of the audio's duration.",
-            buckets=_FACTORS,
-            registry=own,
-        )
-        self.batch_clips = Histogram(
-            "stt_batch_clips",
-            "Clips that the network computed together.",
-            buckets=_CLIPS,
-            registry=own,
-        )
-        self.live_sessions = Gauge("stt_live_sessions", "Live sessions open.", registry=own)
-        self._queue_requests = Gauge(
-            "stt_queue_requests", "Requests that wait or are worked on.", registry=own
-        )
-        self._queue_clips = Gauge(
-            "stt_queue_clips", "Clips that wait for the network.", registry=own
-        )
+        counter, gauge = partial(Counter, registry=own), partial(Gauge, registry=own)
+        histogram = partial(Histogram, registry=own)
+        text = "Requests answered; of a WebSocket the code is that of its close."
+        self._requests = counter("stt_requests", text, ["route", "method", "code"])
+        text = "Time from a request's headers to the end of its answer."
+        self._request_seconds = histogram("stt_request_seconds", text, ["route"], buckets=_SECONDS)
+        self._audio_seconds = counter("stt_audio_seconds", "Audio transcribed.", ["route"])
+        text = "Time that transcribing took, as a share of the audio's duration."
+        self._real_time_factor = histogram("stt_real_time_factor", text, buckets=_FACTORS)
+        text = "Clips that the network computed together."
+        self.batch_clips = histogram("stt_batch_clips", text, buckets=_CLIPS)
+        self.live_sessions = gauge("stt_live_sessions", "Live sessions open.")
+        text = "Requests that wait or are worked on."
+        self._queue_requests = gauge("stt_queue_requests", text)
+        self._queue_clips = gauge("stt_queue_clips", "Clips that wait for the network.")
         self._model = Info("stt_model", "The model that is loaded.", registry=own)
-        threads = Gauge("stt_threads", "Threads of the process that run Python.", registry=own)
+        threads = gauge("stt_threads", "Threads of the process that run Python.")
         threads.set_function(threading.active_count)
         ProcessCollector(registry=own)
         GCCollector(registry=own)
