@@ -11,13 +11,12 @@ import numpy as np
 
 from config import AudioError
 from speech.audio import Waveform
-from speech.recordings import Source
 
 _PER_SECOND = 1_000_000
 
 
 @contextmanager
-def opened_media(file: BinaryIO, demuxer: str) -> Iterator[Source]:
+def opened_media(file: BinaryIO, demuxer: str) -> Iterator[MediaSource]:
     """Open a file as what it is known to be; `AudioError` if it is broken or has no sound.
 
     FFmpeg is told the kind. Left to guess, it would also take playlists, which name other files.
@@ -31,18 +30,22 @@ def opened_media(file: BinaryIO, demuxer: str) -> Iterator[Source]:
     with container:
         if not container.streams.audio:
             raise AudioError("got a file without sound; needed: an audio track")
-        yield _MediaSource(container)
+        yield MediaSource(container)
 
 
-class _MediaSource(Source):
+class MediaSource:
     """The first audio track of a file."""
 
     def __init__(self, container: av.container.InputContainer) -> None:
         self._container, self._track = container, container.streams.audio[0]
-        self._track.thread_type = "NONE"
+        self._track.codec_context.thread_count = 1
         self.rate_hz, self.channels = self._track.rate or 0, self._track.channels
-        length = container.duration
-        self.claimed_s = length / _PER_SECOND if length and length > 0 else None
+        self.claimed_s = self._claimed_s()
+
+    def _claimed_s(self) -> float | None:
+        if self._track.duration and self._track.time_base:
+            return float(self._track.duration * self._track.time_base)
+        return self._container.duration / _PER_SECOND if self._container.duration else None
 
     def blocks(self) -> Iterator[Waveform]:
         """See `Source.blocks`; frames are gathered up to a second."""
@@ -70,7 +73,7 @@ class _MediaSource(Source):
                         f"got audio that changes from {self.rate_hz} Hz to {part.sample_rate} Hz; "
                         "needed: one rate"
                     )
-                yield part.to_ndarray().T
+                yield np.asarray(part.to_ndarray().T, np.float32)
             if frame is None:
                 return
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from typing import BinaryIO, Protocol
 
 import numpy as np
 import soundfile
@@ -50,19 +50,18 @@ def read_blocks(file: BinaryIO, config: AudioConfig) -> Iterator[Waveform]:
         yield from resampler.end()
 
 
-class Source:
-    """An opened file: its form, what it says of its length, and its samples."""
+class Source(Protocol):
+    """An opened file: its form, the duration that it claims, and its samples."""
 
     rate_hz: int
     channels: int
     claimed_s: float | None
 
     def blocks(self) -> Iterator[Waveform]:
-        """Yield float32 `[frames, channels]`, each of at most a second."""
-        raise NotImplementedError
+        """Yield float32 `[frames, channels]`, each of about a second at most."""
 
 
-class _SndfileSource(Source):
+class _SndfileSource:
     """A file that libsndfile reads."""
 
     def __init__(self, file: soundfile.SoundFile) -> None:
