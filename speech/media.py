@@ -2,87 +2,106 @@
 
 from __future__ import annotations
 
+import importlib.util
+import io
+import json
+import os
+import shutil
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import BinaryIO
+from pathlib import Path
+from tempfile import TemporaryFile
+from typing import IO, BinaryIO
 
-import av
 import numpy as np
 
 from config import AudioError
 from speech.audio import Waveform
 
-_PER_SECOND = 1_000_000
+_DECODER = Path(__file__).with_name("media_decoder.py")
+_FAILED = 2  # as `media_decoder.py` has it, which needs PyAV to be imported
+_MAX_LINE_BYTES = 4096
+_SAMPLE_BYTES = 4
+
+
+def has_media() -> bool:
+    """Whether PyAV is installed."""
+    return importlib.util.find_spec("av") is not None
 
 
 @contextmanager
 def opened_media(file: BinaryIO, demuxer: str) -> Iterator[MediaSource]:
-    """Open a file as what it is known to be; `AudioError` if it is broken or has no sound.
-
-    FFmpeg is told the kind. Left to guess, it would also take playlists, which name other files.
+    """Open a file as what it is known to be, in a process that ends with this context.
 
     Args:
-        file: readable and seekable, at its start.
+        file: readable and seekable.
         demuxer: FFmpeg's name of the kind.
+
+    Raises:
+        AudioError: it is broken, has no sound, or takes too much to decode.
     """
-    with _readable():
-        container = av.open(file, mode="r", format=demuxer)
-    with container:
-        if not container.streams.audio:
-            raise AudioError("got a file without sound; needed: an audio track")
-        yield MediaSource(container)
+    with _on_disk(file) as source:
+        process = subprocess.Popen(
+            [sys.executable, "-P", str(_DECODER), demuxer],
+            stdin=source,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+        )
+    try:
+        yield MediaSource(process)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 class MediaSource:
     """The first audio track of a file."""
 
-    def __init__(self, container: av.container.InputContainer) -> None:
-        self._container, self._track = container, container.streams.audio[0]
-        self._track.codec_context.thread_count = 1
-        self.rate_hz, self.channels = self._track.rate or 0, self._track.channels
-        self.claimed_s = self._claimed_s()
-
-    def _claimed_s(self) -> float | None:
-        if self._track.duration and self._track.time_base:
-            return float(self._track.duration * self._track.time_base)
-        return self._container.duration / _PER_SECOND if self._container.duration else None
+    def __init__(self, process: subprocess.Popen[bytes]) -> None:
+        self._process = process
+        self._samples, self._errors = _pipes(process)
+        first = self._samples.readline(_MAX_LINE_BYTES)
+        if not first:
+            self._check_end()
+        form = json.loads(first)
+        self.rate_hz, self.channels = int(form["rate_hz"]), int(form["channels"])
+        self.claimed_s: float | None = form["claimed_s"]
 
     def blocks(self) -> Iterator[Waveform]:
-        """See `Source.blocks`; frames are gathered up to a second."""
-        held: list[Waveform] = []
-        num_held = 0
-        for frames in self._frames():
-            held.append(frames)
-            num_held += len(frames)
-            if num_held >= self.rate_hz:
-                yield np.concatenate(held)
-                held, num_held = [], 0
-        if held:
-            yield np.concatenate(held)
+        """Yield float32 `[frames, channels]`, a second each."""
+        frame_bytes = _SAMPLE_BYTES * self.channels
+        while content := self._samples.read(frame_bytes * self.rate_hz):
+            whole = len(content) // frame_bytes * self.channels
+            yield np.frombuffer(content, np.float32, whole).reshape(-1, self.channels)
+        self._check_end()
 
-    def _frames(self) -> Iterator[Waveform]:
-        resampler = av.AudioResampler(format="fltp")
-        decoded = self._container.decode(self._track)
-        while True:
-            with _readable():
-                frame = next(decoded, None)
-                parts = resampler.resample(frame)
-            for part in parts:
-                if part.sample_rate != self.rate_hz:
-                    raise AudioError(
-                        f"got audio that changes from {self.rate_hz} Hz to {part.sample_rate} Hz; "
-                        "needed: one rate"
-                    )
-                yield np.asarray(part.to_ndarray().T, np.float32)
-            if frame is None:
-                return
+    def _check_end(self) -> None:
+        """Return if all was well; else raise what the process said."""
+        said = self._errors.read(_MAX_LINE_BYTES).decode(errors="replace").strip()
+        code = self._process.wait()
+        if code == _FAILED and said:
+            raise AudioError(said)
+        if code:
+            raise AudioError("cannot read the audio: FFmpeg failed on it")
+
+
+def _pipes(process: subprocess.Popen[bytes]) -> tuple[IO[bytes], IO[bytes]]:
+    if process.stdout is None or process.stderr is None:
+        raise ValueError("a process without pipes; needed: those of its outputs")
+    return process.stdout, process.stderr
 
 
 @contextmanager
-def _readable() -> Iterator[None]:
-    """Say in one line what FFmpeg finds wrong."""
+def _on_disk(file: BinaryIO) -> Iterator[BinaryIO]:
+    """Yield a file that another process can read from its start."""
+    file.seek(0)
     try:
-        yield
-    except (av.FFmpegError, ValueError, OSError, UnicodeError) as error:
-        reason = getattr(error, "strerror", None) or str(error)
-        raise AudioError(f"cannot read the audio: {reason}") from error
+        os.lseek(file.fileno(), 0, os.SEEK_SET)  # the file's own place may be in a buffer of it
+        yield file
+    except io.UnsupportedOperation:  # it is in memory
+        with TemporaryFile() as copy:
+            shutil.copyfileobj(file, copy)
+            copy.seek(0)
+            yield copy

@@ -13,6 +13,7 @@ import soxr
 from config import AudioConfig, AudioError, AudioTooLongError, UnsupportedAudioError
 from speech.audio import Waveform, reason_of
 from speech.containers import HEAD_BYTES, Container, id3_bytes, tell_container
+from speech.media import has_media, opened_media
 
 MIN_RATE_HZ, MAX_RATE_HZ = 1_000, 768_000
 MAX_CHANNELS = 32
@@ -91,7 +92,7 @@ def _opened(file: BinaryIO, container: Container) -> Iterator[Source]:
         with _readable():
             opened = soundfile.SoundFile(file)
     except AudioError:
-        if not _has_media():
+        if not has_media():
             raise
         with _media(file, container) as source:
             yield source
@@ -100,24 +101,13 @@ def _opened(file: BinaryIO, container: Container) -> Iterator[Source]:
         yield _SndfileSource(opened)
 
 
-def _has_media() -> bool:
-    try:
-        import av  # noqa: F401
-    except ImportError:
-        return False
-    return True
-
-
 @contextmanager
 def _media(file: BinaryIO, container: Container) -> Iterator[Source]:
-    if not _has_media():
+    if not has_media():
         raise UnsupportedAudioError(
             f"got {container.name} audio, which this service cannot read without PyAV; needed: "
             "pip install '.[media]' where it runs, or a file of WAV, FLAC, MP3 or Ogg"
         )
-    from speech.media import opened_media
-
-    file.seek(0)
     with opened_media(file, container.demuxer) as source:
         yield source
 

@@ -7,6 +7,7 @@ import io
 import av
 import numpy as np
 import soundfile
+import soxr
 
 # kind: libsndfile's format and subtype, and whether it keeps the samples
 WRITTEN_BY_LIBSNDFILE = {
@@ -37,14 +38,20 @@ WRITTEN_BY_FFMPEG = {
     "mp4-fragmented": ("mp4", "aac"),
     "aac": ("adts", "aac"),
     "webm": ("webm", "libopus"),
-    "matroska": ("matroska", "libvorbis"),
+    "matroska": ("matroska", "aac"),
     "wma": ("asf", "wmav2"),
 }
+OPUS_RATES_HZ = (8000, 12_000, 16_000, 24_000, 48_000)
 KINDS = (*WRITTEN_BY_LIBSNDFILE, *WRITTEN_BY_FFMPEG)
 
 
 def encode(kind: str, waveform: np.ndarray, rate_hz: int) -> bytes:
-    """Return a file of `kind`; `waveform` is float32 `[samples]` or `[samples, channels]`."""
+    """Return a file of `kind`; `waveform` is float32 `[samples]` or `[samples, channels]`.
+
+    Opus knows few rates; what has another is resampled.
+    """
+    if kind in ("opus", "webm") and rate_hz not in OPUS_RATES_HZ:
+        waveform, rate_hz = soxr.resample(waveform, rate_hz, 48_000), 48_000
     if kind in WRITTEN_BY_FFMPEG:
         return _encode_with_ffmpeg(kind, waveform, rate_hz)
     form, subtype = WRITTEN_BY_LIBSNDFILE[kind]
@@ -55,13 +62,13 @@ def encode(kind: str, waveform: np.ndarray, rate_hz: int) -> bytes:
 
 def _encode_with_ffmpeg(kind: str, waveform: np.ndarray, rate_hz: int) -> bytes:
     form, codec = WRITTEN_BY_FFMPEG[kind]
-    rate_hz = 48_000 if codec == "libopus" and rate_hz not in (8000, 16_000, 48_000) else rate_hz
     options = {"movflags": "frag_keyframe+empty_moov"} if kind == "mp4-fragmented" else {}
     buffer = io.BytesIO()
     with av.open(buffer, mode="w", format=form, options=options) as container:
         samples = np.atleast_2d(waveform.T).astype(np.float32)
         layout = "mono" if len(samples) == 1 else f"{len(samples)}c"
         track = container.add_stream(codec, rate=rate_hz, layout=layout)
+        track.bit_rate = 64_000
         frame = av.AudioFrame.from_ndarray(np.ascontiguousarray(samples), "fltp", layout)
         frame.sample_rate = rate_hz
         for packet in (*track.encode(frame), *track.encode(None)):

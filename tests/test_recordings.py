@@ -76,7 +76,7 @@ def test_channels_are_mixed(kind: str) -> None:
 
 def test_eight_channels() -> None:
     eight = np.repeat(chirp(2.0, 48_000)[:, None], 8, axis=1)
-    assert likeness(read(encode("flac", eight, 48_000)), chirp(2.0, RATE_HZ)) > 0.99
+    assert likeness(read(encode("flac", eight, 48_000)), chirp(2.0, RATE_HZ)) > 0.98
 
 
 @pytest.mark.parametrize("kind", ["wav-16", "mp3", "opus", "m4a", "webm", "aac"])
