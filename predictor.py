@@ -27,6 +27,7 @@ from speech.transcript import Alternative, Transcript, Word
 logger = logging.getLogger("stt.predictor")
 
 BATCH_SECONDS = 60.0
+FIRST_SECONDS = 3.0  # to whoever listens: soon
 MAX_BATCH = 16
 
 
@@ -108,14 +109,9 @@ class Predictor:
                 )
         owners, pieces = self._cut(waveforms)
         found: list[list[tuple[Span, Decoded]]] = [[] for _ in waveforms]
-        decoded: dict[int, Decoded] = {}
-        for batch in self._batches([len(piece.samples) for piece in pieces]):
-            answers = self._decode([pieces[i] for i in batch], options, given_up)
-            decoded.update(zip(batch, answers, strict=True))
-            if progress:
-                progress(len(decoded), len(pieces))
-        for i, (owner, piece) in enumerate(zip(owners, pieces, strict=True)):
-            found[owner].append((piece.span, decoded[i]))
+        decoded = self._decode_all(pieces, options, given_up, progress)
+        for owner, piece, answer in zip(owners, pieces, decoded, strict=True):
+            found[owner].append((piece.span, answer))
         return [
             self._join(parts, len(waveform), n_best=options.n_best if options else 1)
             for parts, waveform in zip(found, waveforms, strict=True)
@@ -156,16 +152,30 @@ class Predictor:
 
         rate = self.audio.sample_rate_hz
         pieces = cut_stream(counted(), sample_rate_hz=rate, config=self._segmentation)
-        for group in self._groups(pieces):
-            decoded: dict[int, Decoded] = {}
-            for batch in self._batches([len(piece.samples) for piece in group]):
-                answers = self._decode([group[i] for i in batch], options, given_up)
-                decoded.update(zip(batch, answers, strict=True))
-            for i, piece in enumerate(group):
-                parts.append((piece.span, decoded[i]))
+        for group in self._groups(pieces, FIRST_SECONDS if heard else BATCH_SECONDS):
+            for piece, decoded in zip(
+                group, self._decode_all(group, options, given_up), strict=True
+            ):
+                parts.append((piece.span, decoded))
                 if heard:
                     heard(self._join(parts[-1:], piece.span.num_samples, n_best=1))
         return self._join(parts, num_samples, n_best=options.n_best if options else 1)
+
+    def _decode_all(
+        self,
+        pieces: Sequence[Piece],
+        options: DecodingOptions | None,
+        given_up: threading.Event | None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Decoded]:
+        """Return what the pieces say, in order; those of like length are computed together."""
+        decoded: dict[int, Decoded] = {}
+        for batch in self._batches([len(piece.samples) for piece in pieces]):
+            answers = self._decode([pieces[i] for i in batch], options, given_up)
+            decoded.update(zip(batch, answers, strict=True))
+            if progress:
+                progress(len(decoded), len(pieces))
+        return [decoded[i] for i in range(len(pieces))]
 
     def _decode(
         self,
@@ -196,15 +206,15 @@ class Predictor:
         ]
         return [i for i, _ in found], [piece for _, piece in found]
 
-    def _groups(self, pieces: Iterable[Piece]) -> Iterator[list[Piece]]:
-        """Yield pieces in a row that make a batch or two."""
+    def _groups(self, pieces: Iterable[Piece], seconds: float) -> Iterator[list[Piece]]:
+        """Yield pieces in a row: the first `seconds` or more, then twice as much, up to a batch."""
         group: list[Piece] = []
         for piece in pieces:
             group.append(piece)
             held = sum(len(piece.samples) for piece in group)
-            if held >= BATCH_SECONDS * self.audio.sample_rate_hz or len(group) == MAX_BATCH:
+            if held >= seconds * self.audio.sample_rate_hz or len(group) == MAX_BATCH:
                 yield group
-                group = []
+                group, seconds = [], min(2 * seconds, BATCH_SECONDS)
         if group:
             yield group
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from contextlib import closing
 from dataclasses import replace
 from typing import Any
 
@@ -64,8 +65,8 @@ async def transcribe(
     audio = replace(predictor.audio, max_duration_s=config.max_recording_s)
 
     def work(given_up: threading.Event, heard: Heard | None = None) -> Transcript:
-        blocks = read_blocks(form.file.file, audio)
-        return predictor.transcribe_blocks(blocks, options, heard=heard, given_up=given_up)
+        with closing(read_blocks(form.file.file, audio)) as blocks:
+            return predictor.transcribe_blocks(blocks, options, heard=heard, given_up=given_up)
 
     if form.is_stream:
         return await answer_with_events(request, work, has_logprobs=form.has_logprobs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from typing import BinaryIO, Protocol
 
@@ -21,10 +21,11 @@ _BLOCK_FRAMES = 65_536
 _KNOWN = "WAV, FLAC, MP3, Ogg (Vorbis, Opus), AIFF, M4A, MP4, AAC or WebM"
 
 
-def read_blocks(file: BinaryIO, config: AudioConfig) -> Iterator[Waveform]:
+def read_blocks(file: BinaryIO, config: AudioConfig) -> Generator[Waveform]:
     """Yield the waveform of an audio file: mixed to mono, resampled, about a second at a time.
 
     What the file is, its content says. libsndfile reads it, or PyAV what libsndfile cannot read.
+    Close what is not read to its end.
 
     Args:
         file: readable and seekable; read from its start.

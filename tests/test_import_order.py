@@ -59,6 +59,7 @@ MAY_IMPORT = {
         "config",
         "speech",
         "predictor",
+        "service",
         "settings",
     },
     "cli_training": {"config", "quiet_start", "speech", "terminal", "training"},
