@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -63,6 +63,21 @@ class Source(Protocol):
         """Yield float32 `[frames, channels]`, each of about a second at most."""
 
 
+class _Calm:
+    """A file that stays where it is if it is sent where it cannot go.
+
+    Broken headers make libsndfile seek before the start; an error has no way through its callbacks.
+    """
+
+    def __init__(self, file: BinaryIO) -> None:
+        self.read, self.tell, self._file = file.read, file.tell, file
+
+    def seek(self, offset: int, whence: int = 0) -> int:
+        with suppress(ValueError, OSError):
+            self._file.seek(offset, whence)
+        return self._file.tell()
+
+
 class _SndfileSource:
     """A file that libsndfile reads."""
 
@@ -91,7 +106,7 @@ def _opened(file: BinaryIO, container: Container) -> Iterator[Source]:
         return
     try:
         with _readable():
-            opened = soundfile.SoundFile(file)
+            opened = soundfile.SoundFile(_Calm(file))
     except AudioError:
         if not has_media():
             raise
