@@ -170,7 +170,8 @@ def _check_seconds(seconds: float, config: AudioConfig) -> None:
 
 
 def _to_mono(frames: Waveform) -> Waveform:
-    mono = frames.mean(axis=1, dtype=np.float32)
+    with np.errstate(invalid="ignore", over="ignore"):  # what comes of it is refused
+        mono = frames.mean(axis=1, dtype=np.float32)
     if not np.isfinite(mono).all():
         raise AudioError("got samples that are not finite numbers; needed: values in [-1, 1]")
     return np.clip(mono, -1.0, 1.0)
