@@ -14,10 +14,10 @@ from anyio import CapacityLimiter
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
-from config import ModelError, ModelUnavailableError, ServerConfig, SpeechToTextError
+from config import ModelError, ModelUnavailableError, ServerConfig
 from predictor import load_predictor
-from service import upload
-from service.errors import answer_error
+from service import openai, upload
+from service.errors import add_error_answers
 from service.limits import BodyLimit, Turns
 from service.model import Loader, load_once
 from service.request_log import RequestLog, open_logs
@@ -40,9 +40,14 @@ def create_app(config: ServerConfig, *, load: Loader) -> FastAPI:
     app.state.config, app.state.load, app.state.predictor = config, load, None
     app.state.loading, app.state.on_ready = threading.Lock(), lambda: None
     app.include_router(upload.router)
-    app.add_middleware(BodyLimit, max_bytes=config.max_upload_bytes)
+    app.include_router(openai.router)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=config.max_upload_bytes,
+        of_paths={openai.TRANSCRIPTIONS: config.max_file_bytes},
+    )
     app.add_middleware(RequestLog)
-    app.add_exception_handler(SpeechToTextError, answer_error)
+    add_error_answers(app)
     return app
 
 

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from anyio import CancelScope, CapacityLimiter
 from anyio.to_thread import run_sync
 from fastapi import HTTPException, Request
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import GivenUpError, OverloadedError
+from service.errors import refusal
 
 T = TypeVar("T")
 
@@ -23,25 +23,34 @@ _MULTIPART_OVERHEAD_BYTES = 64 * 1024
 class BodyLimit:
     """Answers 413 to a body over `max_bytes`, before it is all received, declared or not."""
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int) -> None:
-        self.app, self.max_bytes = app, max_bytes
-        self.limit = max_bytes + _MULTIPART_OVERHEAD_BYTES
+    def __init__(
+        self, app: ASGIApp, *, max_bytes: int, of_paths: Mapping[str, int] | None = None
+    ) -> None:
+        """Limit the bodies for `app`.
+
+        Args:
+            of_paths: limits of paths that have another one.
+        """
+        self.app, self.max_bytes, self.of_paths = app, max_bytes, of_paths or {}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, counting its body."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        max_bytes = self.of_paths.get(scope["path"], self.max_bytes)
+        limit = max_bytes + _MULTIPART_OVERHEAD_BYTES
         declared = dict(scope["headers"]).get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self.limit:
-            detail = self._detail(f"{int(declared)} bytes")
-            answer = JSONResponse({"detail": detail}, 413, headers={"Connection": "close"})
+        if declared.isdigit() and int(declared) > limit:
+            detail = _too_large(f"{int(declared)} bytes", max_bytes)
+            answer = refusal(scope["path"], 413, detail, {"Connection": "close"})
             await answer(scope, receive, send)
             return
-        await self.app(scope, _Counted(receive, self.limit, self._detail("more")), send)
+        await self.app(scope, _Counted(receive, limit, _too_large("more", max_bytes)), send)
 
-    def _detail(self, got: str) -> str:
-        return f"got a body of {got}; needed: a file of at most {self.max_bytes} bytes"
+
+def _too_large(got: str, max_bytes: int) -> str:
+    return f"got a body of {got}; needed: a file of at most {max_bytes} bytes"
 
 
 class _Counted:
