@@ -13,16 +13,15 @@ from contextlib import asynccontextmanager
 import uvicorn
 from anyio import CapacityLimiter
 from fastapi import FastAPI
-from fastapi.exceptions import RequestValidationError
 from opentelemetry.trace import TracerProvider
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
-from config import ModelError, ServerConfig, SpeechToTextError
+from config import ModelError, ServerConfig
 from predictor import load_predictor
-from service import health, metrics, mobile, upload
+from service import health, metrics, mobile, openai, upload
 from service.connections import timed_connections
-from service.errors import answer_error, answer_invalid
+from service.errors import add_error_answers
 from service.health import Readiness
 from service.keys import Keys
 from service.limits import BodyLimit, Turns
@@ -39,7 +38,8 @@ from settings import read_settings
 logger = logging.getLogger("stt.api")
 
 _MAX_CHECKS = 4
-_ROUTERS = (upload.router, mobile.router, health.router, metrics.router)
+_HEAD_TIMEOUT_S = 30.0
+_ROUTERS = (upload.router, openai.router, mobile.router, health.router, metrics.router)
 
 
 def create_app(
@@ -72,16 +72,19 @@ def create_app(
     for router in _ROUTERS:
         app.include_router(router)
     _add_middleware(app, config)
-    app.add_exception_handler(SpeechToTextError, answer_error)
-    app.add_exception_handler(RequestValidationError, answer_invalid)
+    add_error_answers(app)
     return app
 
 
 def _add_middleware(app: FastAPI, config: ServerConfig) -> None:
     """Put what every request passes before the routes, from the innermost to the outermost."""
     access, limits = config.access, config.limits
-    timeout_s = limits.body_timeout_s
-    app.add_middleware(BodyLimit, max_bytes=config.max_upload_bytes, timeout_s=timeout_s)
+    app.add_middleware(
+        BodyLimit,
+        max_bytes=config.max_upload_bytes,
+        of_paths={openai.TRANSCRIPTIONS: config.max_file_bytes},
+        timeout_s=limits.body_timeout_s,
+    )
     app.add_middleware(RateLimit, limits=limits)
     app.add_middleware(Keys, access=access)
     app.add_middleware(WebSocketOrigins, allowed=access.cors_origins)
@@ -155,7 +158,7 @@ def _listen(app: FastAPI, config: ServerConfig, log_level: int) -> None:
             log_config=None,
             log_level=log_level,
             access_log=False,
-            http=timed_connections(config.limits.body_timeout_s),
+            http=timed_connections(min(_HEAD_TIMEOUT_S, config.limits.body_timeout_s)),
             timeout_graceful_shutdown=config.limits.graceful_s,
         )
     )

@@ -24,6 +24,14 @@ class AudioError(SpeechToTextError):
     """The audio is not what it must be; says what it is and what is needed."""
 
 
+class UnsupportedAudioError(AudioError):
+    """Content that is no audio, or audio of a kind that cannot be read here."""
+
+
+class AudioTooLongError(AudioError):
+    """More seconds of audio than are taken."""
+
+
 class CorpusError(SpeechToTextError):
     """A corpus, a manifest or a text of one cannot be used."""
 
@@ -388,6 +396,8 @@ class BatchingConfig:
 class ServerConfig:
     """The HTTP service; `api.py` reads these from `STT_…` variables.
 
+    `max_upload_bytes` and `max_duration_s` are for `/upload/`; `max_file_bytes` and
+    `max_recording_s` for `/v1/audio/transcriptions`, which takes recordings of hours.
     At most `max_running` uploads are worked on at a time and `max_waiting` more wait; what comes
     beyond is refused. With `compile_clips` XLA compiles, in the background, what computes a clip
     alone. With a `remote` model, of `model` only `pipeline.json` is read, and both that and
@@ -400,6 +410,8 @@ class ServerConfig:
     log_folder: Path = PROJECT_ROOT / "logs"
     max_upload_bytes: int = 16 * 1024 * 1024
     max_duration_s: float = 120.0
+    max_file_bytes: int = 256 * 1024 * 1024
+    max_recording_s: float = 4 * 3600.0
     max_running: int = 32
     max_waiting: int = 64
     batching: BatchingConfig = field(default_factory=BatchingConfig)
@@ -413,6 +425,8 @@ class ServerConfig:
         _check(0 <= self.port <= 65_535, f"port {self.port} is not in 0 to 65535")
         _check(self.max_upload_bytes >= 1, f"max_upload_bytes {self.max_upload_bytes} is under 1")
         _check(self.max_duration_s > 0, f"max_duration_s {self.max_duration_s} is not positive")
+        _check(self.max_file_bytes >= 1, f"max_file_bytes {self.max_file_bytes} is under 1")
+        _check(self.max_recording_s > 0, f"max_recording_s {self.max_recording_s} is not positive")
         _check(self.max_running >= 1, f"max_running {self.max_running} is under 1")
         _check(self.max_waiting >= 0, f"max_waiting {self.max_waiting} is negative")
 

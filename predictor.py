@@ -5,28 +5,31 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from copy import copy
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
 
 from config import AudioConfig, BatchingConfig, DecodingConfig, ServerConfig
 from quiet_start import start_tensorflow
-from serving.backend import Backend
+from serving.backend import Backend, check_wanted
 from serving.micro_batching import MicroBatcher
 from speech.audio import Waveform, decode_native
 from speech.decoding.beam import join_hypotheses
 from speech.decoding.decoder import Decoded, DecodedWord, Decoder, DecodingOptions
+from speech.loudness import SegmentationConfig
 from speech.pipeline import Pipeline
-from speech.segmentation import SegmentationConfig, Span, cut
+from speech.segmentation import Span, cut
+from speech.stream_cutting import Piece, cut_stream
 from speech.transcript import Alternative, Transcript, Word
 
 logger = logging.getLogger("stt.predictor")
 
 BATCH_SECONDS = 60.0
+FIRST_SECONDS = 3.0  # to whoever listens: soon
 MAX_BATCH = 16
 
 
@@ -49,15 +52,6 @@ class Unobserved:
 
     def transcribed(self, transcripts: Sequence[Transcript], elapsed_s: float) -> None:
         """See `Observer.transcribed`."""
-
-
-@dataclass(frozen=True)
-class _Piece:
-    """A part of a recording: whose it is, where it lies, and its samples."""
-
-    recording: int
-    span: Span
-    samples: Waveform
 
 
 class Predictor:
@@ -151,28 +145,11 @@ class Predictor:
                     f"a waveform of shape {waveform.shape}; needed: [samples], all finite"
                 )
         begun = time.perf_counter()
-        pieces = self._cut(waveforms)
-        decoded: dict[int, Decoded] = {}
-        for batch in self._batches([len(piece.samples) for piece in pieces]):
-            started = time.perf_counter()
-            clips = [pieces[i].samples for i in batch]
-            with self.observer.step("network"):
-                computed = self.backend.log_probs(clips, given_up)
-            for i, log_probs in zip(batch, computed, strict=True):
-                # The search holds Python's lock: in turn, some are done early.
-                with self.observer.step("decoding"), self._decoding:
-                    decoded[i] = self.decoder.decode(log_probs, options)
-            logger.info(
-                "%d clips, %.1f s of audio in %.3f s",
-                len(batch),
-                sum(map(len, clips)) / self.audio.sample_rate_hz,
-                time.perf_counter() - started,
-            )
-            if progress:
-                progress(len(decoded), len(pieces))
+        owners, pieces = self._cut(waveforms)
         found: list[list[tuple[Span, Decoded]]] = [[] for _ in waveforms]
-        for i, piece in enumerate(pieces):
-            found[piece.recording].append((piece.span, decoded[i]))
+        decoded = self._decode_all(pieces, options, given_up, progress)
+        for owner, piece, answer in zip(owners, pieces, decoded, strict=True):
+            found[owner].append((piece.span, answer))
         transcripts = [
             self._join(parts, len(waveform), n_best=options.n_best if options else 1)
             for parts, waveform in zip(found, waveforms, strict=True)
@@ -180,13 +157,111 @@ class Predictor:
         self.observer.transcribed(transcripts, time.perf_counter() - begun)
         return transcripts
 
-    def _cut(self, waveforms: Sequence[Waveform]) -> list[_Piece]:
+    def transcribe_blocks(
+        self,
+        blocks: Iterable[Waveform],
+        options: DecodingOptions | None = None,
+        *,
+        heard: Callable[[Transcript], None] | None = None,
+        given_up: threading.Event | None = None,
+    ) -> Transcript:
+        """Transcribe one recording while it is read; memory holds a minute or two of its samples.
+
+        Args:
+            blocks: about a second each, float32 `[samples]` in [-1, 1] at the model's rate, finite.
+            heard: called with each piece's transcript, in order, soon after the piece was read;
+                its words have the times of the recording. Joined by spaces, the texts that are not
+                empty are the whole text.
+            given_up: set once nobody waits for the transcript.
+
+        Returns:
+            What `transcribe_waveforms` returns for all of it.
+
+        Raises:
+            GivenUpError: `given_up` was set before the end.
+        """
+        parts: list[tuple[Span, Decoded]] = []
+        num_samples, begun = 0, time.perf_counter()
+
+        def counted() -> Iterator[Waveform]:
+            nonlocal num_samples
+            for block in blocks:
+                check_wanted(given_up)
+                num_samples += len(block)
+                yield block
+
+        rate = self.audio.sample_rate_hz
+        pieces = cut_stream(counted(), sample_rate_hz=rate, config=self._segmentation)
+        for group in self._groups(pieces, FIRST_SECONDS if heard else BATCH_SECONDS):
+            for piece, decoded in zip(
+                group, self._decode_all(group, options, given_up), strict=True
+            ):
+                parts.append((piece.span, decoded))
+                if heard:
+                    heard(self._join(parts[-1:], piece.span.num_samples, n_best=1))
+        transcript = self._join(parts, num_samples, n_best=options.n_best if options else 1)
+        self.observer.transcribed([transcript], time.perf_counter() - begun)
+        return transcript
+
+    def _decode_all(
+        self,
+        pieces: Sequence[Piece],
+        options: DecodingOptions | None,
+        given_up: threading.Event | None,
+        progress: Callable[[int, int], None] | None = None,
+    ) -> list[Decoded]:
+        """Return what the pieces say, in order; those of like length are computed together."""
+        decoded: dict[int, Decoded] = {}
+        for batch in self._batches([len(piece.samples) for piece in pieces]):
+            answers = self._decode([pieces[i] for i in batch], options, given_up)
+            decoded.update(zip(batch, answers, strict=True))
+            if progress:
+                progress(len(decoded), len(pieces))
+        return [decoded[i] for i in range(len(pieces))]
+
+    def _decode(
+        self,
+        pieces: Sequence[Piece],
+        options: DecodingOptions | None,
+        given_up: threading.Event | None,
+    ) -> list[Decoded]:
+        started, clips = time.perf_counter(), [piece.samples for piece in pieces]
+        decoded = []
+        with self.observer.step("network"):
+            computed = self.backend.log_probs(clips, given_up)
+        for log_probs in computed:
+            # The search holds Python's lock: in turn, some are done early.
+            with self.observer.step("decoding"), self._decoding:
+                decoded.append(self.decoder.decode(log_probs, options))
+        logger.info(
+            "%d clips, %.1f s of audio in %.3f s",
+            len(clips),
+            sum(map(len, clips)) / self.audio.sample_rate_hz,
+            time.perf_counter() - started,
+        )
+        return decoded
+
+    def _cut(self, waveforms: Sequence[Waveform]) -> tuple[list[int], list[Piece]]:
+        """Return the recordings' pieces, and the number of the recording that each is of."""
         rate, config = self.audio.sample_rate_hz, self._segmentation
-        return [
-            _Piece(i, span, waveform[span.start : span.end])
+        found = [
+            (i, Piece(span, waveform[span.start : span.end]))
             for i, waveform in enumerate(waveforms)
             for span in cut(waveform, sample_rate_hz=rate, config=config)
         ]
+        return [i for i, _ in found], [piece for _, piece in found]
+
+    def _groups(self, pieces: Iterable[Piece], seconds: float) -> Iterator[list[Piece]]:
+        """Yield pieces in a row: the first `seconds` or more, then twice as much, up to a batch."""
+        group: list[Piece] = []
+        for piece in pieces:
+            group.append(piece)
+            held = sum(len(piece.samples) for piece in group)
+            if held >= seconds * self.audio.sample_rate_hz or len(group) == MAX_BATCH:
+                yield group
+                group, seconds = [], min(2 * seconds, BATCH_SECONDS)
+        if group:
+            yield group
 
     def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
         limit = BATCH_SECONDS * self.audio.sample_rate_hz

@@ -74,13 +74,13 @@ class LimitsConfig:
     Args:
         rate_per_minute: requests of a client, so many at once at most; no limit if None.
         max_per_client: requests of a client at a time; no limit if None.
-        body_timeout_s: longest time in which a request's head arrives, and then its body.
+        body_timeout_s: longest time in which a request's body arrives; its head has 30 s.
         graceful_s: longest time for what runs to end when the service is told to.
     """
 
     rate_per_minute: float | None = None
     max_per_client: int | None = None
-    body_timeout_s: float = 60.0
+    body_timeout_s: float = 300.0
     graceful_s: int = 30
 
     def __post_init__(self) -> None:

@@ -43,6 +43,8 @@ class Settings(BaseSettings):
     log_folder: Path = _DEFAULTS.log_folder
     max_upload_bytes: int = _DEFAULTS.max_upload_bytes
     max_duration_s: float = _DEFAULTS.max_duration_s
+    max_file_bytes: int = _DEFAULTS.max_file_bytes
+    max_recording_s: float = _DEFAULTS.max_recording_s
     max_running: int = _DEFAULTS.max_running
     max_waiting: int = _DEFAULTS.max_waiting
     batch_max_clips: int = _DEFAULTS.batching.max_clips

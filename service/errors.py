@@ -1,15 +1,31 @@
-"""Errors to HTTP: bad audio 400, no model or no room 503, any other 500."""
+"""Errors to HTTP: bad audio 400, no model or no room 503, any other 500.
+
+Under `/v1/` they have the form of OpenAI's API, elsewhere FastAPI's.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
-from fastapi import Request
+from fastapi import FastAPI, Request
+from fastapi.exception_handlers import http_exception_handler
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel, Field
+from starlette.exceptions import HTTPException
+from starlette.responses import Response
 
-from config import AudioError, GivenUpError, ModelUnavailableError, OverloadedError
+from config import (
+    AudioError,
+    AudioTooLongError,
+    GivenUpError,
+    ModelUnavailableError,
+    OverloadedError,
+    SpeechToTextError,
+    UnsupportedAudioError,
+)
+from service.openai_errors import invalid_form, is_openai, openai_error
 
 RETRY_AFTER_S = 5
 RETRY_SOON_S = 1
@@ -47,6 +63,10 @@ INVALID: dict[int | str, dict[str, Any]] = {422: {"model": InvalidAnswer}}
 
 def status_of(error: Exception) -> int:
     """Return the status that an error is answered with."""
+    if isinstance(error, UnsupportedAudioError):
+        return 415
+    if isinstance(error, AudioTooLongError):
+        return 413
     if isinstance(error, AudioError):
         return 400
     if isinstance(error, ModelUnavailableError):
@@ -62,18 +82,48 @@ def headers_of(error: Exception) -> dict[str, str]:
     return {"Retry-After": str(wait_s)}
 
 
-async def answer_invalid(_: Request, error: Exception) -> JSONResponse:
-    """Answer what is wrong with a request's fields, without what was in them: JSON's NaN is none.
+def refusal(
+    path: str,
+    status: int,
+    message: str,
+    headers: Mapping[str, str] | None = None,
+    *,
+    cause: Exception | None = None,
+) -> JSONResponse:
+    """Return an error's answer, in the form that clients of `path` expect."""
+    body: dict[str, Any] = {"detail": message}
+    if is_openai(path):
+        body = openai_error(status, message, cause=cause)
+    return JSONResponse(body, status, headers=headers)
 
-    Neither would a recording of some megabytes be of use to who sent it.
-    """
+
+def add_error_answers(app: FastAPI) -> None:
+    """Let `app` answer every error in words."""
+    app.add_exception_handler(SpeechToTextError, _answer_error)
+    app.add_exception_handler(HTTPException, _answer_http_error)
+    app.add_exception_handler(RequestValidationError, _answer_invalid)
+
+
+async def _answer_error(request: Request, error: Exception) -> Response:
+    status, headers = status_of(error), headers_of(error)
+    return refusal(request.url.path, status, str(error), headers, cause=error)
+
+
+async def _answer_http_error(request: Request, error: Exception) -> Response:
+    if not isinstance(error, HTTPException):
+        raise error
+    path, status = request.url.path, error.status_code
+    if is_openai(path):
+        return refusal(path, status, error.detail, error.headers, cause=error)
+    return await http_exception_handler(request, error)
+
+
+async def _answer_invalid(request: Request, error: Exception) -> Response:
     if not isinstance(error, RequestValidationError):
         raise error
+    if is_openai(request.url.path):
+        return JSONResponse(invalid_form(error), 400)
+    # Not what was in them: NaN is no JSON, and a recording of megabytes is of no use to its sender.
     names = FieldError.model_fields.keys()
     detail = [{name: wrong[name] for name in names} for wrong in error.errors()]
     return JSONResponse({"detail": detail}, 422)
-
-
-async def answer_error(_: Request, error: Exception) -> JSONResponse:
-    """Answer an error in words."""
-    return JSONResponse({"detail": str(error)}, status_of(error), headers=headers_of(error))

@@ -104,6 +104,5 @@ async def _refuse(scope: Scope, receive: Receive, send: Send, *, key_was_given: 
         send,
         status=401,
         message=f"{got}; {_NEEDED}",
-        code="invalid_api_key",
         headers={"WWW-Authenticate": "Bearer"},
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 
 from anyio import CancelScope, CapacityLimiter
@@ -26,28 +26,41 @@ class BodyLimit:
     And 408 to one that has not arrived after `timeout_s`.
     """
 
-    def __init__(self, app: ASGIApp, *, max_bytes: int, timeout_s: float = 60.0) -> None:
-        self.app, self.max_bytes, self.timeout_s = app, max_bytes, timeout_s
-        self.limit = max_bytes + _MULTIPART_OVERHEAD_BYTES
+    def __init__(
+        self,
+        app: ASGIApp,
+        *,
+        max_bytes: int,
+        of_paths: Mapping[str, int] | None = None,
+        timeout_s: float = 60.0,
+    ) -> None:
+        """Limit the bodies for `app`.
+
+        Args:
+            of_paths: limits of paths that have another one.
+        """
+        self.app, self.max_bytes, self.of_paths = app, max_bytes, of_paths or {}
+        self.timeout_s = timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, counting its body."""
         if scope["type"] != "http":
             await self.app(scope, receive, send)
             return
+        max_bytes = self.of_paths.get(scope["path"], self.max_bytes)
+        limit = max_bytes + _MULTIPART_OVERHEAD_BYTES
         declared = dict(scope["headers"]).get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > self.limit:
-            message, code = self._message(f"{int(declared)} bytes"), "body_too_large"
+        if declared.isdigit() and int(declared) > limit:
+            message = _too_large(f"{int(declared)} bytes", max_bytes)
             headers = {"Connection": "close"}
-            await refuse(
-                scope, receive, send, status=413, message=message, code=code, headers=headers
-            )
+            await refuse(scope, receive, send, status=413, message=message, headers=headers)
             return
-        body = _Counted(receive, self.limit, self._message("more"), self.timeout_s)
+        body = _Counted(receive, limit, _too_large("more", max_bytes), self.timeout_s)
         await self.app(scope, body, send)
 
-    def _message(self, got: str) -> str:
-        return f"got a body of {got}; needed: a file of at most {self.max_bytes} bytes"
+
+def _too_large(got: str, max_bytes: int) -> str:
+    return f"got a body of {got}; needed: a file of at most {max_bytes} bytes"
 
 
 class _Counted:

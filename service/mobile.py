@@ -7,6 +7,8 @@ import binascii
 import re
 import threading
 import time
+from contextlib import closing
+from io import BytesIO
 from typing import Literal
 
 from fastapi import APIRouter, HTTPException, Request
@@ -17,12 +19,13 @@ from predictor import Predictor
 from service.errors import INVALID, ErrorAnswer
 from service.model import PredictorDep
 from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS, UploadQuery, options_of
-from speech.audio import decode_any
 from speech.decoding.decoder import DecodingOptions
+from speech.recordings import read_blocks
 
 router = APIRouter(tags=["transcription"])
 
 _DATA_URL = re.compile(r"data:[^,]{0,200};base64,")
+_SHORTEST_S = 0.001  # durations are rounded to it
 _URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")  # and lines that were wrapped
 
 
@@ -68,7 +71,7 @@ class MobileAnswer(BaseModel):
 
 @router.post(
     "/transcribe_mobile",
-    responses={**{code: {"model": ErrorAnswer} for code in (400, 408, 413, 503)}, **INVALID},
+    responses={**{code: {"model": ErrorAnswer} for code in (400, 408, 413, 415, 503)}, **INVALID},
 )
 async def transcribe_mobile(
     request: Request, query: MobileQuery, predictor: PredictorDep
@@ -92,16 +95,16 @@ def _transcribe(
 ) -> MobileAnswer:
     started = time.perf_counter()
     with predictor.observer.step("audio"):
-        waveform = decode_any(decode_base64(audio), predictor.audio)
-    (transcript,) = predictor.transcribe_waveforms([waveform], options, given_up=given_up)
+        file = BytesIO(decode_base64(audio))
+    with closing(read_blocks(file, predictor.audio)) as blocks:
+        transcript = predictor.transcribe_blocks(blocks, options, given_up=given_up)
     elapsed_s = time.perf_counter() - started
-    duration_s = len(waveform) / predictor.audio.sample_rate_hz
     return MobileAnswer(
         transcription=transcript.text,
         confidence=transcript.confidence,
         audio_duration=transcript.duration_s,
         inference_time=round(elapsed_s, 4),
-        real_time_factor=round(elapsed_s / duration_s, 4),
+        real_time_factor=round(elapsed_s / max(transcript.duration_s, _SHORTEST_S), 4),
     )
 
 

@@ -28,8 +28,7 @@ class WebSocketOrigins:
             await self.app(scope, receive, send)
             return
         message = "a page of this origin may not ask; needed: one of STT_CORS_ORIGINS"
-        code = "origin_not_allowed"
-        await refuse(scope, receive, send, status=403, message=message, code=code)
+        await refuse(scope, receive, send, status=403, message=message)
 
     def _may_come(self, headers: Headers) -> bool:
         origin = headers.get("origin")

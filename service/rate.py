@@ -15,7 +15,6 @@ from service.refusals import refuse
 from service_config import LimitsConfig
 
 _SHORTEST_WAIT_S = 1
-_CODE = "rate_limit_exceeded"
 
 
 class TokenBuckets:
@@ -100,4 +99,4 @@ def _is_free(scope: Scope) -> bool:
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, message: str, wait_s: float) -> None:
     headers = {"Retry-After": str(max(_SHORTEST_WAIT_S, ceil(wait_s)))}
-    await refuse(scope, receive, send, status=429, message=message, code=_CODE, headers=headers)
+    await refuse(scope, receive, send, status=429, message=message, headers=headers)

@@ -24,7 +24,6 @@ current_scope: ContextVar[Scope | None] = ContextVar("current_scope", default=No
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST_PATH = 200
 _CLOSED, _BROKEN = 1000, 1011
-_FAILED = "server_error"
 _STARTS = ("http.response.start", "websocket.http.response.start")
 
 
@@ -83,7 +82,7 @@ class _Answer:
     async def fail(self, scope: Scope, receive: Receive) -> None:
         message = f"the service failed; its log says why at {self.request_id}"
         if not self._has_begun:
-            await refuse(scope, receive, self.send, status=500, message=message, code=_FAILED)
+            await refuse(scope, receive, self.send, status=500, message=message)
         elif self._accepted:
             await self.send({"type": "websocket.close", "code": _BROKEN, "reason": message})
 

@@ -166,7 +166,7 @@ def decode_any(source: bytes | Path, config: AudioConfig) -> Waveform:
             rate_hz = f.samplerate
             mono = _read_mono(f, max_frames=int(config.max_duration_s * rate_hz), config=config)
     except (soundfile.SoundFileError, OSError, ValueError, TypeError) as error:
-        raise AudioError(f"cannot read the audio: {_reason(error)}") from error
+        raise AudioError(f"cannot read the audio: {reason_of(error)}") from error
     if not mono.size:
         raise AudioError("got 0 samples; needed: at least 1 sample")
     if not np.isfinite(mono).all():
@@ -230,7 +230,7 @@ def write_atomically(path: Path, content: bytes | str, *, durable: bool = False)
         raise
 
 
-def _reason(error: Exception) -> str:
+def reason_of(error: Exception) -> str:
     """Return one line; libsndfile's own message names the object that held the bytes."""
     text = error.error_string if isinstance(error, soundfile.LibsndfileError) else str(error)
     return " ".join(text.split())

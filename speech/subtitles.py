@@ -95,8 +95,7 @@ def make_cues(words: Sequence[Word], config: SubtitleConfig = DEFAULT) -> list[C
     Raises:
         ValueError: a word's times are not finite, negative, or end before they start.
     """
-    pieces = _pieces(words, config.max_line_characters)
-    groups = [group for block in _blocks(pieces, config) for group in _split(block, config)]
+    groups = group_words(words, config)
     starts_ms: list[int] = []
     for group in groups:
         earliest_ms = starts_ms[-1] + 1 if starts_ms else 0
@@ -111,6 +110,12 @@ def make_cues(words: Sequence[Word], config: SubtitleConfig = DEFAULT) -> list[C
             groups, starts_ms, [*starts_ms[1:], None], strict=False
         )
     ]
+
+
+def group_words(words: Sequence[Word], config: SubtitleConfig = DEFAULT) -> list[Sequence[Word]]:
+    """Return the words of each cue; of a word longer than a line, its pieces."""
+    pieces = _pieces(words, config.max_line_characters)
+    return [group for block in _blocks(pieces, config) for group in _split(block, config)]
 
 
 def to_text(transcript: Transcript, form: str) -> str:

@@ -8,7 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -27,6 +26,7 @@ from serving.local import LocalBackend
 from speech.alphabet import Alphabet
 from speech.audio import encode_native
 from tests.clips import babble
+from tests.services import served
 
 ROOT = Path(__file__).parents[1]
 RATE_HZ = 22_050
@@ -438,24 +438,6 @@ def test_one_upload_more_than_may_wait_is_503(server_config: ServerConfig, gate:
     assert refused.status_code == 503
     assert refused.headers["Retry-After"] == "1"
     assert refused.json() == {"detail": "2 requests wait or are worked on; needed: under that many"}
-
-
-@contextmanager
-def served(app: FastAPI) -> Iterator[tuple[uvicorn.Server, int]]:
-    """Run the service behind a real socket; yield it and its port."""
-    server = uvicorn.Server(uvicorn.Config(app, log_level="error"))
-    ready = threading.Event()
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        app.state.on_ready = ready.set
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [listener]})
-        thread.start()
-        try:
-            assert ready.wait(60)
-            yield server, listener.getsockname()[1]
-        finally:
-            server.should_exit = True
-            thread.join(60)
-            assert not thread.is_alive()
 
 
 def send(port: int) -> httpx.Response:

@@ -1,4 +1,4 @@
-"""The clients of `examples/`, and one that nobody here wrote, against a running model server."""
+"""The clients of `examples/`, and one that nobody here wrote, against running servers."""
 
 from __future__ import annotations
 
@@ -22,7 +22,9 @@ from google.protobuf import descriptor_pb2
 from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
-from predictor import Predictor
+import api
+from config import ServerConfig
+from predictor import Predictor, load_predictor
 from serving.local import LocalBackend
 from speech.decoding.greedy import greedy_decode
 from tests.example_clients import (
@@ -36,6 +38,7 @@ from tests.example_clients import (
     running_server,
 )
 from tests.proto_fields import fields_of, installed_fields
+from tests.services import served
 
 SAMPLE = "Data/samples/sample.wav"
 PIPELINE = "Models/english-small/pipeline.json"
@@ -248,20 +251,31 @@ def test_the_node_client_s_messages_are_the_installed_ones(node_folder: Path) ->
     assert ours == {name: theirs.get(name) for name in ours}
 
 
+@pytest.fixture(scope="module")
+def service(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of the HTTP service."""
+    config = ServerConfig(log_folder=tmp_path_factory.mktemp("logs"), compile_clips=False)
+    with served(api.create_app(config, load=load_predictor)) as (_, port):
+        yield f"127.0.0.1:{port}"
+
+
 def in_the_test(line: str, server: Server, request: pytest.FixtureRequest) -> str:
-    """Return a line of the README for this server, this Python and the copied Node client."""
+    """Return a line of the README for these servers, this Python and the copied Node client."""
     if line.startswith("node "):
         folder = request.getfixturevalue("node_folder")
         line = line.replace("examples/node", str(folder))
     if "curl" in line and not shutil.which("curl"):
         pytest.skip("needs curl")
     address = server.rest if "rest" in line else server.grpc
+    if "openai_client" in line:
+        address = request.getfixturevalue("service")
     line = line if "curl" in line else f"{line} --address {address}"
     return line.replace(".venv/bin", str(BIN)).replace("127.0.0.1:8501", server.rest)
 
 
 def test_the_readme_shows_every_client() -> None:
-    for name in ("curl", "grpc_client.py", "rest_client.py", "client.mjs"):
+    clients = ("grpc_client.py", "rest_client.py", "client.mjs", "openai_client.py")
+    for name in ("curl", *clients, "openai_client.mjs"):
         assert any(name in line for line in SHOWN)
 
 
@@ -287,6 +301,23 @@ def test_the_curl_line_prints_reasons_and_takes_long_files(
 @pytest.mark.parametrize("link", sorted(set(re.findall(r"\]\(([^)#:]+)\)", README))))
 def test_links_of_the_readme_lead_somewhere(link: str) -> None:
     assert (ROOT / "examples" / link).exists()
+
+
+@pytest.mark.parametrize("name", ["python", "node"])
+def test_the_service_s_clients_print_words_and_reasons(
+    name: str, service: str, request: pytest.FixtureRequest
+) -> None:
+    command = [sys.executable, "-W", "error", "examples/openai_client.py"]
+    if name == "node":
+        command = ["node", str(request.getfixturevalue("node_folder") / "openai_client.mjs")]
+    client = Client(command, service)
+    lines = client(SAMPLE).stdout.splitlines()
+    assert re.fullmatch(r"  0\.\d\d  the", lines[0])
+    assert [line.split()[1] for line in lines[:3]] == ["the", "old", "house"]
+    assert "cannot read no.wav: " in client.error("no.wav")
+    assert "got content that is no known audio; needed: WAV" in client.error("README.md")
+    away = f"127.0.0.1:{free_ports(1)[0]}"
+    assert Client(command, away).error(SAMPLE).startswith(f"error: {away}: ")
 
 
 def test_node_packages_are_pinned() -> None:

@@ -162,7 +162,7 @@ def test_a_server_that_cannot_answer_a_websocket_in_words_closes_it() -> None:
 
     scope = {"type": "websocket", "path": "/v1/stream", "headers": [], "extensions": {}}
     asyncio.run(Keys(never, access=ACCESS)(scope, receive, send))
-    assert sent == [{"type": "websocket.close", "code": 1008, "reason": "invalid_api_key"}]
+    assert sent == [{"type": "websocket.close", "code": 1008, "reason": "401"}]
 
 
 @pytest.mark.parametrize(

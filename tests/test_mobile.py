@@ -99,18 +99,24 @@ def test_what_is_no_base64_is_said_so(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("audio", "detail"),
+    ("audio", "status", "detail"),
     [
-        ("", "got 0 bytes; needed: an audio file"),
-        ("data:audio/wav;base64,", "got 0 bytes; needed: an audio file"),
-        ("no base64!", "audio is not base64: "),
-        (base64.b64encode(b"no audio").decode(), "cannot read the audio: "),
-        (base64.b64encode(native(31)).decode(), "got over 30 s of audio; needed: at most 30 s"),
+        ("", 400, "got 0 bytes; needed: an audio file"),
+        ("data:audio/wav;base64,", 400, "got 0 bytes; needed: an audio file"),
+        ("no base64!", 400, "audio is not base64: "),
+        (base64.b64encode(b"no audio").decode(), 415, "got content that is no known audio"),
+        (
+            base64.b64encode(native(31)).decode(),
+            413,
+            "got over 30 s of audio; needed: at most 30 s",
+        ),
     ],
 )
-def test_what_is_no_audio_is_400_in_words(client: TestClient, audio: str, detail: str) -> None:
+def test_what_is_no_audio_is_refused_in_words(
+    client: TestClient, audio: str, status: int, detail: str
+) -> None:
     response = ask(client, audio)
-    assert response.status_code == 400
+    assert response.status_code == status
     assert response.json()["detail"].startswith(detail)
 
 

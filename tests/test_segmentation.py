@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from config import AudioConfig
 from speech import segmentation
 from speech.audio import Waveform, decode_native
-from speech.segmentation import SegmentationConfig, Span, cut, find_speech
+from speech.loudness import SegmentationConfig
+from speech.segmentation import Span, cut, find_speech
 
 RATE_HZ = 8000
 CONFIG = SegmentationConfig()
@@ -271,10 +272,10 @@ def test_words_cut_tightly_out_of_a_sentence_are_heard() -> None:
 def test_a_recording_is_looked_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """A short one by bands, a longer one by its level."""
     calls = []
-    whole = segmentation._levels
+    whole = segmentation.levels_of
     monkeypatch.setattr(
         segmentation,
-        "_levels",
+        "levels_of",
         lambda *words, **names: calls.append(names) or whole(*words, **names),
     )
     pieces_of(syllables(2.9).astype(np.float32))

@@ -25,7 +25,7 @@ from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
 from speech.decoding.confidence import MEASURES, ConfidenceModel, write_confidence
 from speech.decoding.decoder import SETTINGS, Decoder
 from speech.decoding.rescoring import WordModel
-from speech.segmentation import SegmentationConfig
+from speech.loudness import SegmentationConfig
 from training.manifest import Utterance
 from training.reliability import right_words
 

@@ -1,0 +1,107 @@
+"""OpenAI's contract: `POST /v1/audio/transcriptions` and `GET /v1/models`."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from dataclasses import replace
+from typing import Any
+
+from fastapi import APIRouter, Request, Response
+from fastapi.responses import JSONResponse
+
+from config import ServerConfig
+from predictor import Predictor
+from service.model import ConfigDep, PredictorDep
+from service.openai_answers import (
+    ModelAnswer,
+    ModelsAnswer,
+    TranscriptionAnswer,
+    VerboseAnswer,
+    answer_of,
+)
+from service.openai_errors import OpenAIErrorAnswer, RefusedError
+from service.openai_forms import FormDep, check_model
+from service.openai_stream import Heard, answer_with_events
+from service.upload_forms import MEDIA_TYPES
+from speech.pipeline import FILE_NAME
+from speech.recordings import read_blocks
+from speech.subtitles import to_text
+from speech.transcript import Transcript
+
+TRANSCRIPTIONS = "/v1/audio/transcriptions"
+_OTHER_TYPES = (*MEDIA_TYPES.values(), "text/event-stream")
+_TEXT = {"schema": {"type": "string"}}
+_REFUSALS: dict[int | str, dict[str, Any]] = {
+    "4XX": {
+        "model": OpenAIErrorAnswer,
+        "description": "What was got, what is needed, and which field is wrong.",
+    },
+    503: {
+        "model": OpenAIErrorAnswer,
+        "description": "No model or no room at present; `Retry-After` says when to ask again.",
+    },
+}
+
+router = APIRouter(tags=["OpenAI"])
+
+
+@router.post(
+    TRANSCRIPTIONS,
+    response_model=VerboseAnswer | TranscriptionAnswer,
+    responses={200: {"content": dict.fromkeys(_OTHER_TYPES, _TEXT)}, **_REFUSALS},
+)
+async def transcribe(
+    request: Request, form: FormDep, predictor: PredictorDep, config: ConfigDep
+) -> Response:
+    """Transcribe a recording of any kind and length, as OpenAI's API does.
+
+    In a thread, when its turn has come, a stretch of it at a time; a client that goes ends it.
+    """
+    _check_size(form.file.size or 0, config)
+    check_model(form.model, predictor.pipeline.name)
+    alphabet = predictor.pipeline.alphabet
+    options = form.options(alphabet)
+    audio = replace(predictor.audio, max_duration_s=config.max_recording_s)
+
+    def work(given_up: threading.Event, heard: Heard | None = None) -> Transcript:
+        with closing(read_blocks(form.file.file, audio)) as blocks:
+            return predictor.transcribe_blocks(blocks, options, heard=heard, given_up=given_up)
+
+    if form.is_stream:
+        return await answer_with_events(request, work, has_logprobs=form.has_logprobs)
+    transcript: Transcript = await request.app.state.turns.run(request, work)
+    if form.response_format in MEDIA_TYPES:
+        content = to_text(transcript, form.response_format)
+        return Response(content, media_type=MEDIA_TYPES[form.response_format])
+    answer = answer_of(transcript, form, alphabet)
+    return JSONResponse(answer.model_dump(exclude_none=True))
+
+
+@router.get("/v1/models", response_model=ModelsAnswer, responses=_REFUSALS)
+async def models(predictor: PredictorDep, config: ConfigDep) -> ModelsAnswer:
+    """List the model that is served."""
+    return ModelsAnswer(data=[_model_answer(predictor, config)])
+
+
+@router.get("/v1/models/{name:path}", response_model=ModelAnswer, responses=_REFUSALS)
+async def model(name: str, predictor: PredictorDep, config: ConfigDep) -> ModelAnswer:
+    """Describe the model that is served, by its own name or one of OpenAI's."""
+    check_model(name, predictor.pipeline.name)
+    return _model_answer(predictor, config)
+
+
+def _model_answer(predictor: Predictor, config: ServerConfig) -> ModelAnswer:
+    path = config.model / FILE_NAME
+    created = int(path.stat().st_mtime) if path.exists() else 0
+    return ModelAnswer(id=predictor.pipeline.name, created=created)
+
+
+def _check_size(num_bytes: int, config: ServerConfig) -> None:
+    if num_bytes > config.max_file_bytes:
+        raise RefusedError(
+            413,
+            f"got {num_bytes} bytes; needed: at most {config.max_file_bytes} bytes",
+            param="file",
+            code="file_too_large",
+        )

@@ -1,0 +1,204 @@
+"""What `/v1/audio/transcriptions` is asked: OpenAI's fields, and three of our own."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
+
+from fastapi import Depends, File, Form, UploadFile
+
+from service.openai_errors import RefusedError
+from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS
+from speech.alphabet import Alphabet
+from speech.decoding.decoder import DecodingOptions
+from speech.decoding.hotwords import HotWord, parse_hotword
+
+# `pipeline.json` names no language: every model so far is English. Here alone is it written down.
+LANGUAGE, LANGUAGE_CODE = "english", "en"
+OPENAI_MODELS = frozenset(
+    [
+        "gpt-4o-mini-transcribe",
+        "gpt-4o-mini-transcribe-2025-03-20",
+        "gpt-4o-mini-transcribe-2025-12-15",
+        "gpt-4o-transcribe",
+        "gpt-transcribe",
+        "whisper-1",
+    ]
+)
+_MIN_HINT_LETTERS = 4  # shorter ones fit in many places by chance
+
+ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
+Granularity = Literal["word", "segment"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class TranscriptionForm:
+    """A request to transcribe a file, whose fields fit together."""
+
+    file: UploadFile
+    model: str
+    response_format: ResponseFormat
+    granularities: frozenset[Granularity]
+    has_logprobs: bool
+    is_stream: bool
+    hints: Sequence[str]
+    hotwords: Sequence[str]
+    decoder: Literal["greedy", "beam"] | None
+    beam_width: int | None
+
+    def options(self, alphabet: Alphabet) -> DecodingOptions:
+        """Return what is asked of the decoder.
+
+        Raises:
+            RefusedError: a hot word is none. Hints that the alphabet cannot spell are ignored.
+        """
+        try:
+            given = [parse_hotword(text, alphabet) for text in self.hotwords]
+        except ValueError as error:
+            raise _refused("hotwords", str(error)) from error
+        words = {word.text: word for word in (*_spelled(self.hints, alphabet), *given)}
+        return DecodingOptions(
+            decoder=self.decoder,
+            beam_width=self.beam_width,
+            hotwords=tuple(words.values())[-MAX_HOTWORDS:],
+        )
+
+
+def read_form(
+    *,
+    file: Annotated[
+        UploadFile, File(description="Audio. What kind of file it is, its content says.")
+    ],
+    model: Annotated[
+        str,
+        Form(
+            description="The model's own name, as `GET /v1/models` gives it, or one of OpenAI's.",
+            examples=["whisper-1"],
+        ),
+    ],
+    language: Annotated[str | None, Form(description="`en` or `english`.", examples=["en"])] = None,
+    languages: Annotated[
+        list[str],
+        Form(alias="languages[]", default_factory=list, description="English is among them."),
+    ],
+    prompt: Annotated[
+        str | None,
+        Form(
+            description="Its words of four letters and more are listened for.",
+            examples=["Riverside, the old mill"],
+        ),
+    ] = None,
+    keywords: Annotated[
+        list[str],
+        Form(alias="keywords[]", default_factory=list, description="Listened for, as phrases."),
+    ],
+    temperature: Annotated[
+        float,
+        Form(ge=0, le=1, description="Of no effect: the same audio always has the same text."),
+    ] = 0.0,
+    response_format: Annotated[ResponseFormat, Form()] = "json",
+    granularities: Annotated[
+        list[Granularity],
+        Form(
+            alias="timestamp_granularities[]",
+            default_factory=list,
+            description="What `verbose_json` has times of: `segment` if nothing is said.",
+        ),
+    ],
+    include: Annotated[
+        list[Literal["logprobs"]],
+        Form(
+            alias="include[]",
+            default_factory=list,
+            description="With `json`: the logarithm of each word's confidence.",
+        ),
+    ],
+    stream: Annotated[
+        bool, Form(description="Answer with server-sent events, while the file is transcribed.")
+    ] = False,
+    hotwords: Annotated[
+        list[str],
+        Form(
+            default_factory=list,
+            max_length=MAX_HOTWORDS,
+            description="Ours: `phrase` or `phrase:8`, repeatable.",
+            examples=[["riverside:12"]],
+        ),
+    ],
+    decoder: Annotated[
+        Literal["greedy", "beam"] | None, Form(description="Ours: the model's if not set.")
+    ] = None,
+    beam_width: Annotated[
+        int | None, Form(ge=1, le=MAX_BEAM_WIDTH, description="Ours: texts kept a frame.")
+    ] = None,
+) -> TranscriptionForm:
+    """Read the form's fields; `RefusedError` names one that does not fit the others."""
+    del temperature  # was checked
+    for param, named in (("language", [language]), ("languages[]", languages)):
+        _check_language(param, [name for name in named if name])
+    if granularities and response_format != "verbose_json":
+        raise _refused(
+            "timestamp_granularities[]",
+            f"got response_format {response_format}; needed: verbose_json, to have times in",
+        )
+    if include and response_format != "json":
+        raise _refused(
+            "include[]", f"got response_format {response_format}; needed: json, to have logprobs in"
+        )
+    if stream and response_format not in ("json", "text"):
+        raise _refused("stream", f"got response_format {response_format}; needed: json or text")
+    return TranscriptionForm(
+        file=file,
+        model=model,
+        response_format=response_format,
+        granularities=frozenset(granularities or ["segment"]),
+        has_logprobs=bool(include),
+        is_stream=stream,
+        hints=(*keywords, *_long_words(prompt or "")),
+        hotwords=hotwords,
+        decoder=decoder,
+        beam_width=beam_width,
+    )
+
+
+FormDep = Annotated[TranscriptionForm, Depends(read_form)]
+
+
+def check_model(name: str, served: str) -> None:
+    """Return if `name` means the model that is served; else raise `RefusedError`, a 404."""
+    if name != served and name not in OPENAI_MODELS:
+        raise RefusedError(
+            404,
+            f"the model {name[:200]!r} does not exist; needed: {served}, or a name of OpenAI's "
+            f"for it ({', '.join(sorted(OPENAI_MODELS))})",
+            param="model",
+            code="model_not_found",
+        )
+
+
+def _check_language(param: str, named: Sequence[str]) -> None:
+    known = {LANGUAGE, LANGUAGE_CODE}
+    if named and not known & {name.strip().casefold() for name in named}:
+        raise _refused(
+            param,
+            f"got {', '.join(named)[:200]!r}; needed: {LANGUAGE_CODE} or {LANGUAGE}, "
+            "the only language here, or nothing",
+        )
+
+
+def _long_words(prompt: str) -> list[str]:
+    return [word for word in prompt.split() if len(word) >= _MIN_HINT_LETTERS]
+
+
+def _spelled(hints: Iterable[str], alphabet: Alphabet) -> Iterator[HotWord]:
+    """Yield the hints that the alphabet can spell; a colon in them is no weight."""
+    for hint in hints:
+        try:
+            yield parse_hotword(hint.replace(":", " "), alphabet)
+        except ValueError:
+            continue
+
+
+def _refused(param: str, message: str) -> RefusedError:
+    return RefusedError(400, message, param=param, code="invalid_value")
