@@ -5,9 +5,9 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 from dataclasses import replace
-from typing import Any
+from typing import Annotated, Any
 
-from fastapi import APIRouter, Request, Response
+from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
 from config import ServerConfig
@@ -42,6 +42,10 @@ _REFUSALS: dict[int | str, dict[str, Any]] = {
         "description": "No model or no room at present; `Retry-After` says when to ask again.",
     },
 }
+
+ModelName = Annotated[
+    str, Path(description="The model's name, or one of OpenAI's.", examples=["english-small"])
+]
 
 router = APIRouter(tags=["OpenAI"])
 
@@ -85,7 +89,7 @@ async def models(predictor: PredictorDep, config: ConfigDep) -> ModelsAnswer:
 
 
 @router.get("/v1/models/{name:path}", response_model=ModelAnswer, responses=_REFUSALS)
-async def model(name: str, predictor: PredictorDep, config: ConfigDep) -> ModelAnswer:
+async def model(name: ModelName, predictor: PredictorDep, config: ConfigDep) -> ModelAnswer:
     """Describe the model that is served, by its own name or one of OpenAI's."""
     check_model(name, predictor.pipeline.name)
     return _model_answer(predictor, config)

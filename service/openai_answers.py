@@ -5,9 +5,9 @@ from __future__ import annotations
 import math
 import zlib
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
 from service.openai_forms import LANGUAGE, TranscriptionForm
 from speech.alphabet import Alphabet
@@ -22,36 +22,51 @@ _SEGMENTS = SubtitleConfig(max_line_characters=10_000, max_lines=1)
 class LogProb(BaseModel):
     """A word, with the space before it: the natural logarithm of its confidence, and its bytes."""
 
-    token: str
-    logprob: float
-    bytes: list[int]
+    token: Annotated[
+        str, Field(description="The word, with the space before it.", examples=[" house"])
+    ]
+    logprob: Annotated[
+        float, Field(description="Natural logarithm of its confidence.", examples=[-0.03])
+    ]
+    bytes: Annotated[list[int], Field(description="Its UTF-8 bytes.", examples=[[32, 104, 111]])]
 
 
 class Usage(BaseModel):
     """How many seconds of audio were transcribed, rounded up."""
 
-    type: Literal["duration"] = "duration"
-    seconds: int
+    type: Annotated[
+        Literal["duration"], Field(description="`duration`.", examples=["duration"])
+    ] = "duration"
+    seconds: Annotated[int, Field(description="Audio transcribed, rounded up.", examples=[5])]
 
 
 class TranscriptionAnswer(BaseModel):
     """The answer of form `json`; `logprobs` if they were asked for."""
 
-    text: str
-    duration: float
-    confidence: float
-    model: str
-    usage: Usage
-    logprobs: list[LogProb] | None = None
+    text: Annotated[str, Field(description="What was said.", examples=["the old house"])]
+    duration: Annotated[float, Field(description="Of the audio, in seconds.", examples=[4.2])]
+    confidence: Annotated[float, Field(description="From 0 to 1.", examples=[0.94])]
+    model: Annotated[str, Field(description="Which model heard it.", examples=["english-small"])]
+    usage: Annotated[
+        Usage,
+        Field(description="What was worked on.", examples=[{"type": "duration", "seconds": 5}]),
+    ]
+    logprobs: Annotated[
+        list[LogProb] | None,
+        Field(
+            description="Of each word, if asked for.",
+            examples=[[{"token": "the", "logprob": -0.02, "bytes": [116, 104, 101]}]],
+        ),
+    ] = None
 
 
 class TimedWord(BaseModel):
     """A word with its times in seconds and its confidence in [0, 1]."""
 
-    word: str
-    start: float
-    end: float
-    confidence: float
+    word: Annotated[str, Field(description="The word.", examples=["house"])]
+    start: Annotated[float, Field(description="Seconds from the start.", examples=[0.36])]
+    end: Annotated[float, Field(description="Seconds from the start.", examples=[0.68])]
+    confidence: Annotated[float, Field(description="From 0 to 1.", examples=[0.97])]
 
 
 class TimedSegment(BaseModel):
@@ -63,47 +78,84 @@ class TimedSegment(BaseModel):
     nothing is drawn, and where there is no speech, there is no segment.
     """
 
-    id: int
-    seek: int
-    start: float
-    end: float
-    text: str
-    tokens: list[int]
-    temperature: float = 0.0
-    avg_logprob: float
-    compression_ratio: float
-    no_speech_prob: float = 0.0
-    confidence: float
+    id: Annotated[int, Field(description="Counted from 0.", examples=[0])]
+    seek: Annotated[int, Field(description="Its start in hundredths of a second.", examples=[36])]
+    start: Annotated[float, Field(description="Seconds from the start.", examples=[0.36])]
+    end: Annotated[float, Field(description="Seconds from the start.", examples=[2.1])]
+    text: Annotated[str, Field(description="What is said in it.", examples=["the old house"])]
+    tokens: Annotated[
+        list[int], Field(description="Labels of its characters.", examples=[[20, 8, 5]])
+    ]
+    temperature: Annotated[float, Field(description="Always 0.", examples=[0.0])] = 0.0
+    avg_logprob: Annotated[
+        float, Field(description="Mean logarithm of its words' confidence.", examples=[-0.05])
+    ]
+    compression_ratio: Annotated[
+        float, Field(description="Bytes of the text over those that zlib needs.", examples=[0.8])
+    ]
+    no_speech_prob: Annotated[float, Field(description="Always 0.", examples=[0.0])] = 0.0
+    confidence: Annotated[float, Field(description="From 0 to 1.", examples=[0.95])]
 
 
 class VerboseAnswer(BaseModel):
     """The answer of form `verbose_json`; `segments` and `words` if they were asked for."""
 
-    task: Literal["transcribe"] = "transcribe"
-    language: str = LANGUAGE
-    duration: float
-    text: str
-    confidence: float
-    model: str
-    usage: Usage
-    segments: list[TimedSegment] | None = None
-    words: list[TimedWord] | None = None
+    task: Annotated[
+        Literal["transcribe"], Field(description="`transcribe`.", examples=["transcribe"])
+    ] = "transcribe"
+    language: Annotated[str, Field(description="The model's.", examples=["english"])] = LANGUAGE
+    duration: Annotated[float, Field(description="Of the audio, in seconds.", examples=[4.2])]
+    text: Annotated[str, Field(description="What was said.", examples=["the old house"])]
+    confidence: Annotated[float, Field(description="From 0 to 1.", examples=[0.94])]
+    model: Annotated[str, Field(description="Which model heard it.", examples=["english-small"])]
+    usage: Annotated[
+        Usage,
+        Field(description="What was worked on.", examples=[{"type": "duration", "seconds": 5}]),
+    ]
+    segments: Annotated[
+        list[TimedSegment] | None,
+        Field(description="Of the text, unless only words were asked for.", examples=[[]]),
+    ] = None
+    words: Annotated[
+        list[TimedWord] | None,
+        Field(
+            description="If `word` was asked for.",
+            examples=[[{"word": "the", "start": 0.1, "end": 0.2, "confidence": 0.98}]],
+        ),
+    ] = None
 
 
 class ModelAnswer(BaseModel):
     """The model that is served; `created` is the time of its `pipeline.json`, in Unix seconds."""
 
-    id: str
-    object: Literal["model"] = "model"
-    created: int
-    owned_by: str = "speech-to-text"
+    id: Annotated[str, Field(description="Its name.", examples=["english-small"])]
+    object: Annotated[Literal["model"], Field(description="`model`.", examples=["model"])] = "model"
+    created: Annotated[int, Field(description="In seconds since 1970.", examples=[1790000000])]
+    owned_by: Annotated[str, Field(description="Who has it.", examples=["speech-to-text"])] = (
+        "speech-to-text"
+    )
 
 
 class ModelsAnswer(BaseModel):
     """All models: the one that is served."""
 
-    object: Literal["list"] = "list"
-    data: list[ModelAnswer]
+    object: Annotated[Literal["list"], Field(description="`list`.", examples=["list"])] = "list"
+    data: Annotated[
+        list[ModelAnswer],
+        Field(
+            description="The models.",
+            examples=[
+                [
+                    {
+                        "id": "english-small",
+                        "object": "model",
+                        "created": 1790000000,
+                        "owned_by": "speech-to-text",
+                    }
+                ]
+            ],
+        ),
+    ]
 
 
 def answer_of(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Annotated, Any
 
 from fastapi.exceptions import RequestValidationError
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 
 from config import AudioError, AudioTooLongError, UnsupportedAudioError
@@ -31,16 +31,41 @@ _AUDIO_CODES = {
 class OpenAIError(BaseModel):
     """What went wrong: in words, of which kind, with which field, and a code for programs."""
 
-    message: str
-    type: str
-    param: str | None = None
-    code: str | None = None
+    message: Annotated[
+        str,
+        Field(
+            description="What was got, and what is needed.",
+            examples=["got 0 bytes; needed: an audio file"],
+        ),
+    ]
+    type: Annotated[
+        str, Field(description="Of which kind it is.", examples=["invalid_request_error"])
+    ]
+    param: Annotated[
+        str | None, Field(description="The field that is wrong.", examples=["file"])
+    ] = None
+    code: Annotated[
+        str | None, Field(description="The same for programs.", examples=["invalid_audio"])
+    ] = None
 
 
 class OpenAIErrorAnswer(BaseModel):
     """What an error under `/v1/` returns."""
 
-    error: OpenAIError
+    error: Annotated[
+        OpenAIError,
+        Field(
+            description="What went wrong.",
+            examples=[
+                {
+                    "message": "no such model",
+                    "type": "invalid_request_error",
+                    "param": "model",
+                    "code": "model_not_found",
+                }
+            ],
+        ),
+    ]
 
 
 class RefusedError(HTTPException):

@@ -80,7 +80,12 @@ def read_form(
     language: Annotated[str | None, Form(description="`en` or `english`.", examples=["en"])] = None,
     languages: Annotated[
         list[str],
-        Form(alias="languages[]", default_factory=list, description="English is among them."),
+        Form(
+            alias="languages[]",
+            default_factory=list,
+            description="English is among them.",
+            examples=[["en"]],
+        ),
     ],
     prompt: Annotated[
         str | None,
@@ -91,19 +96,32 @@ def read_form(
     ] = None,
     keywords: Annotated[
         list[str],
-        Form(alias="keywords[]", default_factory=list, description="Listened for, as phrases."),
+        Form(
+            alias="keywords[]",
+            default_factory=list,
+            description="Listened for, as phrases.",
+            examples=[["Riverside"]],
+        ),
     ],
     temperature: Annotated[
         float,
-        Form(ge=0, le=1, description="Of no effect: the same audio always has the same text."),
+        Form(
+            ge=0,
+            le=1,
+            description="Of no effect: the same audio always has the same text.",
+            examples=[0.0],
+        ),
     ] = 0.0,
-    response_format: Annotated[ResponseFormat, Form()] = "json",
+    response_format: Annotated[
+        ResponseFormat, Form(description="The form of the answer.", examples=["verbose_json"])
+    ] = "json",
     granularities: Annotated[
         list[Granularity],
         Form(
             alias="timestamp_granularities[]",
             default_factory=list,
             description="What `verbose_json` has times of: `segment` if nothing is said.",
+            examples=[["word"]],
         ),
     ],
     include: Annotated[
@@ -112,10 +130,15 @@ def read_form(
             alias="include[]",
             default_factory=list,
             description="With `json`: the logarithm of each word's confidence.",
+            examples=[["logprobs"]],
         ),
     ],
     stream: Annotated[
-        bool, Form(description="Answer with server-sent events, while the file is transcribed.")
+        bool,
+        Form(
+            description="Answer with server-sent events, while the file is transcribed.",
+            examples=[True],
+        ),
     ] = False,
     hotwords: Annotated[
         list[str],
@@ -127,10 +150,12 @@ def read_form(
         ),
     ],
     decoder: Annotated[
-        Literal["greedy", "beam"] | None, Form(description="Ours: the model's if not set.")
+        Literal["greedy", "beam"] | None,
+        Form(description="Ours: the model's if not set.", examples=["beam"]),
     ] = None,
     beam_width: Annotated[
-        int | None, Form(ge=1, le=MAX_BEAM_WIDTH, description="Ours: texts kept a frame.")
+        int | None,
+        Form(ge=1, le=MAX_BEAM_WIDTH, description="Ours: texts kept a frame.", examples=[32]),
     ] = None,
 ) -> TranscriptionForm:
     """Read the form's fields; `RefusedError` names one that does not fit the others."""
