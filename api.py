@@ -16,7 +16,7 @@ from starlette.concurrency import run_in_threadpool
 
 from config import ModelError, ModelUnavailableError, ServerConfig
 from predictor import load_predictor
-from service import openai, upload
+from service import openai, page, upload
 from service.errors import add_error_answers
 from service.limits import BodyLimit, Turns
 from service.model import Loader, load_once
@@ -41,6 +41,7 @@ def create_app(config: ServerConfig, *, load: Loader) -> FastAPI:
     app.state.loading, app.state.on_ready = threading.Lock(), lambda: None
     app.include_router(upload.router)
     app.include_router(openai.router)
+    page.mount_page(app)
     app.add_middleware(
         BodyLimit,
         max_bytes=config.max_upload_bytes,
