@@ -27,9 +27,9 @@ export class Captions {
 
   /**
    * @param {number} rateHz
-   * @param {string[]} hotwords
+   * @param {import("./options.js").Decoding} decoding
    */
-  async start(rateHz, hotwords) {
+  async start(rateHz, decoding) {
     this.finals = [];
     find("#captions-final").replaceChildren();
     find("#captions-partial").replaceChildren();
@@ -42,7 +42,7 @@ export class Captions {
       onEnd: (problem) => this.end(problem),
     });
     this.session = session;
-    await session.start(rateHz, hotwords);
+    await session.start(rateHz, decoding);
   }
 
   /** Stop listening, and wait for the last words. */

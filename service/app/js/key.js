@@ -18,13 +18,14 @@ export function keyHeaders() {
 }
 
 /**
- * Return what says the key where a browser can set no headers: a subprotocol of a WebSocket.
+ * Return what says the key where a browser can set no headers: subprotocols of a WebSocket. The
+ * server answers with the first, so that the key does not come back.
  *
  * @returns {string[]}
  */
 export function keyProtocols() {
   const key = apiKey();
-  return key ? [`stt-key.${key}`] : [];
+  return key ? ["stt", `stt-key.${key}`] : [];
 }
 
 /** Show the field for the key, and say so if the one that was given is wrong. */

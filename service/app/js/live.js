@@ -47,9 +47,9 @@ export class LiveSession {
    * Ask for the microphone, then for the server.
    *
    * @param {number} rateHz
-   * @param {string[]} hotwords
+   * @param {import("./options.js").Decoding} decoding
    */
-  async start(rateHz, hotwords) {
+  async start(rateHz, decoding) {
     const onChunk = (/** @type {Samples} */ samples, /** @type {number} */ peak) => this.hear(samples, peak);
     this.microphone = await openMicrophone(rateHz, { onChunk, onLost: () => void this.stop() });
     if (this.ended) return this.closeMicrophone();
@@ -59,7 +59,7 @@ export class LiveSession {
     const socket = new WebSocket(url, keyProtocols());
     this.socket = socket;
     socket.onopen = () =>
-      socket.send(JSON.stringify({ type: "start", sample_rate_hz: this.rateHz, hotwords, words: true }));
+      socket.send(JSON.stringify({ type: "start", sample_rate_hz: this.rateHz, words: true, ...decoding }));
     socket.onmessage = ({ data }) => this.read(JSON.parse(data));
     socket.onclose = ({ code, reason }) => void this.end(problemOf(code, reason, this.ready));
   }

@@ -63,7 +63,7 @@ startKeyForm(() => {
 });
 new Sound({
   limits: () => server.limits,
-  hotwords: () => options.hotwords,
+  decoding: () => options.chosen,
   onRecording: (recording, transcript) => {
     if (!transcript) return give([recording]);
     const item = queue.add(recording, transcript);

@@ -2,6 +2,8 @@
 
 import { find } from "./dom.js";
 
+/** @typedef {{hotwords: string[], decoder?: string, beam_width?: number}} Decoding as the server names it */
+
 const NAME = "stt-options";
 
 /**
@@ -27,18 +29,21 @@ export class Options {
     this.changed();
   }
 
-  /** @returns {string[]} */
-  get hotwords() {
-    return phrases(this.words.value);
+  /** @returns {Decoding} what is chosen */
+  get chosen() {
+    const width = this.width.disabled ? NaN : this.width.valueAsNumber;
+    return {
+      hotwords: phrases(this.words.value),
+      ...(this.decoder.value && { decoder: this.decoder.value }),
+      ...(width && { beam_width: width }),
+    };
   }
 
-  /** @returns {[string, string][]} fields of a request for a transcript */
+  /** @returns {[string, string][]} the same as fields of a form */
   get fields() {
-    /** @type {[string, string][]} */
-    const fields = this.hotwords.map((phrase) => ["hotwords", phrase]);
-    if (this.decoder.value) fields.push(["decoder", this.decoder.value]);
-    if (!this.width.disabled && this.width.value) fields.push(["beam_width", this.width.value]);
-    return fields;
+    return Object.entries(this.chosen).flatMap(([name, value]) =>
+      [value].flat().map((one) => /** @type {[string, string]} */ ([name, String(one)])),
+    );
   }
 
   changed() {

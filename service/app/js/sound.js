@@ -13,11 +13,11 @@ export class Sound {
   /**
    * @param {object} parts
    * @param {() => import("./api.js").Limits} parts.limits
-   * @param {() => string[]} parts.hotwords
+   * @param {() => import("./options.js").Decoding} parts.decoding
    * @param {(recording: File, transcript?: Transcript) => void} parts.onRecording a transcript is
    *   there if captions made it
    */
-  constructor({ limits, hotwords, onRecording }) {
+  constructor({ limits, decoding, onRecording }) {
     this.recorder = new Recorder(() => void keep());
     const keep = async () => {
       const recording = await this.recorder.end();
@@ -30,7 +30,7 @@ export class Sound {
       void this.start("recording", () => this.recorder.start(rateHz, maxDurationS));
     });
     find("#caption").addEventListener("click", () => {
-      void this.start("live", () => this.captions.start(limits().rateHz, hotwords()));
+      void this.start("live", () => this.captions.start(limits().rateHz, decoding()));
     });
     find("#recording-stop").addEventListener("click", keep);
     find("#recording-discard").addEventListener("click", () => {
