@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path, PurePath
 
-from fastapi import FastAPI
+from fastapi import APIRouter, FastAPI, Request
 from fastapi.staticfiles import StaticFiles
 from starlette.responses import FileResponse, Response
 from starlette.types import Scope
+
+from service.model import ConfigDep, audio_of
 
 FOLDER = Path(__file__).parent / "app"
 
@@ -45,8 +47,22 @@ _ASK_AGAIN = "no-cache"  # kept, but used only once the server has said that it 
 _FOR_EVER = "public, max-age=31536000, immutable"  # a folder of vendor/ has the version in its name
 
 
+router = APIRouter(include_in_schema=False)
+
+
+@router.get("/app/limits.json")
+async def limits(request: Request, config: ConfigDep) -> dict[str, float]:
+    """Say what the page may send, so that it need not send it to be refused."""
+    return {
+        "max_file_bytes": config.max_file_bytes,
+        "max_recording_s": config.max_recording_s,
+        "sample_rate_hz": audio_of(request.app).sample_rate_hz,
+    }
+
+
 def mount_page(app: FastAPI) -> None:
     """Serve the page under `/app/`."""
+    app.include_router(router)
     app.mount("/app", _Page(directory=FOLDER, html=True), name="page")
 
 

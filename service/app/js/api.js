@@ -46,15 +46,18 @@ async function get(route) {
  *
  * @returns {Promise<string>}
  */
-export const readModel = async () => (await get("ready/")).model;
+export async function readModel() {
+  await get("ready/");
+  return (await get("v1/models")).data[0].id;
+}
 
 /** @returns {Promise<Limits>} */
 export async function readLimits() {
-  const specs = await get("audio_specs/");
+  const limits = await get("app/limits.json");
   return {
-    maxBytes: specs.max_upload_bytes,
-    maxDurationS: specs.max_duration_s,
-    rateHz: specs.sample_rate,
+    maxBytes: limits.max_file_bytes,
+    maxDurationS: limits.max_recording_s,
+    rateHz: limits.sample_rate_hz,
   };
 }
 

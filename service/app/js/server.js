@@ -12,15 +12,15 @@ const AGAIN_MS = 5000;
 export class Server {
   constructor() {
     this.model = "";
-    /** Until the server tells: what every version of it takes. @type {import("./api.js").Limits} */
+    /** @type {import("./api.js").Limits} */
     this.limits = { maxBytes: Infinity, maxDurationS: Infinity, rateHz: 22_050 };
   }
 
   /** @returns {Promise<void>} */
   async ask() {
     try {
-      this.model = await readModel();
       this.limits = await readLimits();
+      this.model = await readModel();
       this.say("ready", this.model);
     } catch (error) {
       if (!(error instanceof PlainError)) throw error;
