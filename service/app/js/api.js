@@ -1,6 +1,6 @@
 /** The server's routes that the page uses. */
 
-import { PlainError, detailOf } from "./errors.js";
+import { PlainError, readError } from "./errors.js";
 import { keyHeaders } from "./key.js";
 
 /**
@@ -38,7 +38,7 @@ async function get(route) {
     throw new PlainError(0);
   });
   if (response.ok) return response.json();
-  throw new PlainError(response.status, { detail: detailOf(await response.text()) });
+  throw new PlainError(response.status, readError(await response.text()));
 }
 
 /**
@@ -100,7 +100,7 @@ export function transcribe(file, options, { onSent, signal }) {
  */
 function errorOf(request) {
   return new PlainError(request.status, {
-    detail: detailOf(request.responseText),
+    ...readError(request.responseText),
     retryAfterS: Number(request.getResponseHeader("Retry-After")) || 0,
     requestId: request.getResponseHeader("X-Request-ID") ?? "",
   });

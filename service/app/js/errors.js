@@ -7,6 +7,7 @@ const WORDS = {
   401: ["This server asks for an API key.", "Enter the key above; the file is then sent again."],
   403: ["This key may not do that.", "Use another API key."],
   404: ["This server has no such service.", "Ask who runs it whether it is up to date."],
+  408: ["The recording took too long to arrive.", "Save it as FLAC, MP3 or Opus, which are smaller, and send that."],
   413: ["The recording is too large or too long.", "Cut it into parts, or save it as FLAC, MP3 or Opus."],
   415: ["This server does not read this kind of audio.", "Save it as WAV, FLAC, MP3 or Ogg."],
   422: ["The server did not accept the options.", "Look at decoder, beam width and hot words."],
@@ -18,12 +19,12 @@ const WORDS = {
 export class PlainError extends Error {
   /**
    * @param {number} status of HTTP; 0 if there was no answer
-   * @param {{detail?: string, retryAfterS?: number, requestId?: string}} [more]
-   *   `detail` is the server's own words
+   * @param {{detail?: string, param?: string, retryAfterS?: number, requestId?: string}} [more]
+   *   `detail` is the server's own words, `param` the field that they are about
    */
-  constructor(status, { detail = "", retryAfterS = 0, requestId = "" } = {}) {
+  constructor(status, { detail = "", param = "", retryAfterS = 0, requestId = "" } = {}) {
     const failed = `Try again. If it stays, look for ${requestId || "the request"} in the server's log.`;
-    const [what, todo] = WORDS[status] ?? ["The server failed.", failed];
+    const [what, todo] = WORDS[isOption(status, param) ? 422 : status] ?? ["The server failed.", failed];
     super(what);
     this.status = status;
     this.todo = todo;
@@ -33,18 +34,24 @@ export class PlainError extends Error {
 }
 
 /**
+ * @param {number} status
+ * @param {string} param
+ */
+const isOption = (status, param) => status === 400 && param !== "" && param !== "file";
+
+/**
  * Return the server's own words in the body of an error, whichever form it has.
  *
  * @param {string} body
- * @returns {string}
+ * @returns {{detail: string, param: string}}
  */
-export function detailOf(body) {
+export function readError(body) {
   try {
     const { error, detail } = JSON.parse(body);
-    if (typeof error?.message === "string") return error.message;
-    if (typeof detail === "string") return detail;
-    return detail.map((/** @type {{msg: string}} */ one) => one.msg).join("; ");
+    if (error) return { detail: error.message, param: error.param ?? "" };
+    if (typeof detail === "string") return { detail, param: "" };
+    return { detail: detail.map((/** @type {{msg: string}} */ one) => one.msg).join("; "), param: "" };
   } catch {
-    return "";
+    return { detail: "", param: "" };
   }
 }

@@ -32,6 +32,7 @@ export class Player {
    * @param {number} durationS
    */
   load(recording, durationS) {
+    this.audio.pause();
     this.recording = recording;
     this.durationS = durationS;
     this.scrub.max = String(durationS);
@@ -45,6 +46,8 @@ export class Player {
     this.drawing?.destroy();
     this.drawing = null;
     this.recording = null;
+    this.audio.removeAttribute("src");
+    this.audio.load();
   }
 
   /** @param {number} timeS */

@@ -65,7 +65,19 @@ export class Words {
     this.lit = index;
     const button = this.buttons[index];
     button?.setAttribute("aria-current", "true");
-    if (playing) button?.scrollIntoView({ block: "nearest" });
+    if (playing && button) this.follow(button);
+  }
+
+  /**
+   * Keep a word in sight of its own box; the page stays where the person has it.
+   *
+   * @param {HTMLElement} button
+   */
+  follow(button) {
+    const [box, word] = [this.container, button].map((element) => element.getBoundingClientRect());
+    if (word.top < box.top || word.bottom > box.bottom) {
+      this.container.scrollTop += word.top - box.top - box.height / 3;
+    }
   }
 
   /**
