@@ -235,6 +235,16 @@ def test_no_width_needs_sideways_scrolling(browser: Browser, broken: str, width:
     assert found == {"empty": 0, "result": 0, "recording": 0, "captions": 0}
 
 
+def test_a_key_is_asked_for_and_kept_in_the_tab(browser: Browser, tmp_path: Path) -> None:
+    key = "a-key-of-a-person"
+    with running_service(tmp_path, STT_API_KEYS=key) as guarded:
+        given = {"url": f"{guarded}/app/", "state": "away", "expected": REFUSED}
+        shown = browser("key", file=SAMPLE, key=key, **given)
+    assert "This server asks for an API key." in shown["error"]
+    assert shown["problem"] == "The server does not take this key."
+    assert shown["kept"] == [1, 1], "the options, and the key"
+
+
 @pytest.mark.skipif(SCREENSHOTS not in os.environ, reason=f"{SCREENSHOTS} names no folder")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("name", "width", "height"), [("desktop", 1280, 800), ("phone", 390, 844)])

@@ -217,6 +217,28 @@ export async function keyboard({ page, file }) {
   return { outlines, endS, lit, wordS, saved: (await coming).suggestedFilename() };
 }
 
+export async function key({ page, file, key }) {
+  const form = page.getByRole("form", { name: "API key" });
+  await give(page, [file]);
+  await inState(page, path.basename(file), "failed").waitFor();
+  const error = await row(page, path.basename(file)).locator(".item-error").innerText();
+  const use = async (text) => {
+    await form.getByLabel("Key").fill(text);
+    await form.getByRole("button", { name: "Use" }).click();
+  };
+  await use("wrong-key-wrong-key");
+  await form.locator("#key-problem:not(:empty)").waitFor();
+  const problem = await form.locator("#key-problem").innerText();
+  await use(key);
+  await inState(page, path.basename(file), "done").waitFor();
+  await button(page, "Live captions").click();
+  await page.locator("#captions-partial span").first().waitFor();
+  await button(page, "Stop").click();
+  await page.reload();
+  await page.locator("#server[data-state=ready]").waitFor();
+  return { error, problem, kept: await page.evaluate(() => [localStorage.length, sessionStorage.length]) };
+}
+
 /** Run axe in the page, by the browser's own hand: the page's policy keeps other scripts out. */
 async function faults(page) {
   const network = await page.context().newCDPSession(page);

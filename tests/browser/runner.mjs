@@ -17,7 +17,7 @@ const browser = await chromium.launch({
   ],
 });
 
-async function run({ flow, options = {}, ...given }) {
+async function run({ flow, url = settings.url, state = "ready", options = {}, ...given }) {
   const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   context.setDefaultTimeout(30_000);
   const problems = [];
@@ -27,16 +27,16 @@ async function run({ flow, options = {}, ...given }) {
   context.on("weberror", (error) => problems.push(String(error.error())));
   context.on("request", (request) => {
     const { protocol, host } = new URL(request.url());
-    const own = host === new URL(settings.url).host || protocol === "blob:" || protocol === "data:";
+    const own = host === new URL(url).host || protocol === "blob:" || protocol === "data:";
     if (!own) problems.push(`asked ${request.url()}`);
   });
   try {
     const page = await context.newPage();
     page.on("websocket", (socket) => {
-      if (new URL(socket.url()).host !== new URL(settings.url).host) problems.push(socket.url());
+      if (new URL(socket.url()).host !== new URL(url).host) problems.push(socket.url());
     });
-    await page.goto(settings.url);
-    await page.locator("#server[data-state=ready]").waitFor();
+    await page.goto(url);
+    await page.locator(`#server[data-state=${state}]`).waitFor();
     const value = await flows[flow]({ page, context, ...settings, ...given });
     return { value, problems };
   } finally {

@@ -42,14 +42,24 @@ export class Words {
     this.lit = -1;
     this.buttons = words.map(buttonOf);
     this.buttons[0]?.setAttribute("tabindex", "0");
-    /** @type {HTMLParagraphElement[]} */
-    const paragraphs = [];
-    words.forEach((word, index) => {
-      const before = words[index - 1];
-      if (!before || word.startS - before.endS > PARAGRAPH_PAUSE_S) paragraphs.push(make("p"));
-      paragraphs[paragraphs.length - 1].append(this.buttons[index], " ");
+    this.container.replaceChildren(...this.paragraphs());
+  }
+
+  /** @returns {HTMLElement[]} each with the time at which it begins */
+  paragraphs() {
+    /** @type {HTMLElement[]} */
+    const found = [];
+    let text = make("p");
+    this.words.forEach(({ startS }, index) => {
+      const before = this.words[index - 1];
+      if (!before || startS - before.endS > PARAGRAPH_PAUSE_S) {
+        text = make("p");
+        const when = make("span", { class: "when", "aria-hidden": "true" }, shortTime(startS));
+        found.push(make("div", { class: "paragraph" }, when, text));
+      }
+      text.append(this.buttons[index], " ");
     });
-    this.container.replaceChildren(...paragraphs);
+    return found;
   }
 
   /**
