@@ -89,7 +89,8 @@ class Browser:
         print(json.dumps({"flow": flow, **given}), file=self.process.stdin, flush=True)
         answer = json.loads(self.process.stdout.readline())
         assert "error" not in answer, answer["error"]
-        assert [text for text in answer["problems"] if not re.search(expected, text)] == []
+        problems = [text for text in answer["problems"] if not re.search(expected, text)]
+        assert not problems, "\n".join(problems)
         return answer["value"]
 
 

@@ -175,13 +175,13 @@ def test_what_is_downloaded_can_be_read(browser: Browser) -> None:
     assert [path.name for path in saved.values()] == [
         f"sample.{suffix}" for suffix in ("txt", "srt", "vtt", "json")
     ]
-    assert saved["Text"].read_text(encoding="utf-8") == shown["text"] + "\n"
-    assert json.loads(saved["JSON"].read_text(encoding="utf-8"))["text"] == shown["text"]
-    cues = list(srt.parse(saved["SRT"].read_text(encoding="utf-8"), ignore_errors=False))
+    assert saved["txt"].read_text(encoding="utf-8") == shown["text"] + "\n"
+    assert json.loads(saved["json"].read_text(encoding="utf-8"))["text"] == shown["text"]
+    cues = list(srt.parse(saved["srt"].read_text(encoding="utf-8"), ignore_errors=False))
     assert " ".join(" ".join(cue.content.split()) for cue in cues) == shown["text"]
     assert all(cue.start < cue.end for cue in cues)
     assert all(one.end <= other.start for one, other in pairwise(cues))
-    captions = webvtt.read(str(saved["WebVTT"]))
+    captions = webvtt.read(str(saved["vtt"]))
     assert [caption.text for caption in captions] == [cue.content for cue in cues]
 
 

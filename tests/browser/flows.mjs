@@ -151,9 +151,9 @@ export async function seek({ page, file, index }) {
 export async function downloads({ page, file, folder }) {
   await open(page, file);
   const saved = {};
-  for (const name of ["Text", "SRT", "WebVTT", "JSON"]) {
+  for (const name of ["txt", "srt", "vtt", "json"]) {
     const coming = page.waitForEvent("download");
-    await button(page, `Download as ${name}`).click();
+    await button(page, `Download ${name}`).click();
     const download = await coming;
     saved[name] = path.join(folder, download.suggestedFilename());
     await download.saveAs(saved[name]);
@@ -211,7 +211,7 @@ export async function keyboard({ page, file }) {
   await press("Enter");
   const lit = await page.locator("#words [aria-current]").evaluate((one) => one.firstChild.textContent);
   const wordS = await at();
-  await tabTo(button(page, "Download as JSON"));
+  await tabTo(button(page, "Download json"));
   const coming = page.waitForEvent("download");
   await press("Enter");
   return { outlines, endS, lit, wordS, saved: (await coming).suggestedFilename() };

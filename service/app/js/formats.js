@@ -9,12 +9,12 @@ const MAX_CUE_S = 7;
 const MIN_CUE_S = 5 / 6;
 const PAUSE_S = 0.6;
 
-/** What can be saved: the suffix, what a person calls it, its media type, and how it is made. */
+/** What can be saved: the suffix, the media type, and how it is made. */
 export const FORMATS = [
-  { suffix: "txt", name: "Text", type: "text/plain", write: toText },
-  { suffix: "srt", name: "SRT", type: "application/x-subrip", write: toSrt },
-  { suffix: "vtt", name: "WebVTT", type: "text/vtt", write: toVtt },
-  { suffix: "json", name: "JSON", type: "application/json", write: toJson },
+  { suffix: "txt", type: "text/plain", write: toText },
+  { suffix: "srt", type: "application/x-subrip", write: toSrt },
+  { suffix: "vtt", type: "text/vtt", write: toVtt },
+  { suffix: "json", type: "application/json", write: toJson },
 ];
 
 /** @param {Transcript} transcript */

@@ -2,7 +2,7 @@
 
 import Spectrogram from "../vendor/wavesurfer.js-8.0.1/spectrogram.esm.js";
 import WaveSurfer from "../vendor/wavesurfer.js-8.0.1/wavesurfer.esm.js";
-import { find } from "./dom.js";
+import { find, make } from "./dom.js";
 import { shortTime } from "./formats.js";
 
 const WAVEFORM_PX = 96; // service/page.py has the hash of the style that comes of it
@@ -32,7 +32,6 @@ export class Player {
    * @param {number} durationS
    */
   load(recording, durationS) {
-    this.audio.pause();
     this.recording = recording;
     this.durationS = durationS;
     this.scrub.max = String(durationS);
@@ -46,8 +45,6 @@ export class Player {
     this.drawing?.destroy();
     this.drawing = null;
     this.recording = null;
-    this.audio.removeAttribute("src");
-    this.audio.load();
   }
 
   /** @param {number} timeS */
@@ -62,23 +59,36 @@ export class Player {
   }
 
   listen() {
-    const { audio, scrub } = this;
     find("#play").addEventListener("click", () => this.toggle());
-    find("#back").addEventListener("click", () => this.seek(audio.currentTime - SKIP_S));
-    find("#forward").addEventListener("click", () => this.seek(audio.currentTime + SKIP_S));
+    find("#back").addEventListener("click", () => this.seek(this.audio.currentTime - SKIP_S));
+    find("#forward").addEventListener("click", () => this.seek(this.audio.currentTime + SKIP_S));
+    this.scrub.addEventListener("input", () => this.seek(Number(this.scrub.value)));
+    find("#speed").addEventListener("change", () => this.setSpeed());
+    document.documentElement.addEventListener("themechange", () => this.redraw());
+  }
+
+  /** Take a new element: what has played before, wavesurfer.js would fetch again. */
+  renewAudio() {
+    const audio = make("audio", { id: "audio", preload: "auto" });
+    this.audio.pause();
+    this.audio.replaceWith(audio);
+    this.audio = audio;
     for (const name of ["play", "pause", "ended"]) {
       audio.addEventListener(name, () => this.showPlaying());
     }
-    scrub.addEventListener("input", () => this.seek(Number(scrub.value)));
+    this.setSpeed();
+    this.showPlaying();
+  }
+
+  setSpeed() {
     const speed = /** @type {HTMLSelectElement} */ (find("#speed"));
-    speed.addEventListener("change", () => (audio.playbackRate = audio.defaultPlaybackRate = Number(speed.value)));
-    document.documentElement.addEventListener("themechange", () => this.redraw());
+    this.audio.defaultPlaybackRate = this.audio.playbackRate = Number(speed.value);
   }
 
   showPlaying() {
     const playing = !this.audio.paused;
     find("#play").setAttribute("aria-label", playing ? "Pause" : "Play");
-    find("#play use").setAttribute("href", `icons.svg#${playing ? "pause" : "play"}`);
+    find("#play use").setAttribute("href", `#icon-${playing ? "pause" : "play"}`);
   }
 
   /** @param {number} timeS */
@@ -93,13 +103,13 @@ export class Player {
   redraw() {
     if (!this.recording) return;
     const { currentTime } = this.audio;
-    this.audio.pause();
     this.draw();
     this.audio.addEventListener("loadedmetadata", () => this.seek(currentTime), { once: true });
   }
 
   draw() {
     this.drawing?.destroy();
+    this.renewAudio();
     find("#unplayable").hidden = true;
     const [wave, played, cursor] = ["--wave", "--wave-played", "--ink"].map(colour);
     const drawing = WaveSurfer.create({

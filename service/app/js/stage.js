@@ -54,8 +54,8 @@ export class Stage {
   }
 
   /** @param {typeof FORMATS[number]} format */
-  saver({ suffix, name, type, write }) {
-    const button = make("button", { type: "button", "aria-label": `Download as ${name}` });
+  saver({ suffix, type, write }) {
+    const button = make("button", { type: "button", "aria-label": `Download ${suffix}` });
     button.append(icon("download"), suffix);
     button.addEventListener("click", () => {
       if (!this.item?.transcript) return;
