@@ -126,6 +126,14 @@ export function shortTime(seconds) {
 }
 
 /**
+ * Return a length as a person says it: 4.6 s, or 1:05.
+ *
+ * @param {number} seconds
+ * @returns {string}
+ */
+export const lengthOf = (seconds) => (seconds < 59.95 ? `${seconds.toFixed(1)} s` : shortTime(seconds));
+
+/**
  * Return a size as a person writes it: 120 kB, 3.4 MB.
  *
  * @param {number} bytes

@@ -93,11 +93,20 @@ export class Player {
 
   /** @param {number} timeS */
   moved(timeS) {
-    const said = `${shortTime(timeS)} of ${shortTime(this.durationS)}`;
+    const [here, end] = [timeS, this.durationS].map((seconds) => this.clock(seconds));
     this.scrub.value = String(timeS);
-    this.scrub.setAttribute("aria-valuetext", said);
-    find("#time").textContent = said.replace(" of ", " / ");
+    this.scrub.setAttribute("aria-valuetext", `${here} of ${end}`);
+    find("#time").textContent = `${here} / ${end}`;
     this.onTime(timeS);
+  }
+
+  /**
+   * @param {number} seconds
+   * @returns {string} with tenths where the whole is short
+   */
+  clock(seconds) {
+    const tenths = this.durationS < 60 ? `.${Math.floor(10 * seconds) % 10}` : "";
+    return shortTime(seconds) + tenths;
   }
 
   redraw() {
@@ -124,6 +133,7 @@ export class Player {
       barWidth: 2,
       barGap: 1,
       barRadius: 2,
+      barHeight: 0.9,
       normalize: true,
       interact: false,
       hideScrollbar: true,

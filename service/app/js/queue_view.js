@@ -1,7 +1,7 @@
 /** The list of files, as the page shows it. */
 
 import { find, icon, make } from "./dom.js";
-import { shortSize, shortTime } from "./formats.js";
+import { lengthOf, shortSize } from "./formats.js";
 
 /** @typedef {import("./queue.js").Item} Item */
 /** @typedef {import("./queue.js").State} State */
@@ -12,7 +12,7 @@ const STATES = {
   sending: (item) => `Sending, ${Math.round(100 * item.progress)} %`,
   working: () => "Transcribing",
   held: () => "The server is busy; it is asked again soon",
-  done: (item) => `${shortTime(item.transcript?.durationS ?? 0)} · ${shortSize(item.file.size)}`,
+  done: (item) => `${lengthOf(item.transcript?.durationS ?? 0)} · ${shortSize(item.file.size)}`,
   failed: () => "Failed",
   cancelled: () => "Cancelled",
 };
@@ -62,7 +62,8 @@ export class QueueView {
   begin(item) {
     const row = make("li", { class: "item" });
     this.rows.set(item.id, row);
-    this.list.prepend(row);
+    this.list.append(row);
+    this.list.scrollTop = this.list.scrollHeight;
     return row;
   }
 

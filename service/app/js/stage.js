@@ -1,7 +1,7 @@
 /** The finished recording that is shown: its words, its sound, and what can be saved. */
 
 import { find, icon, make, save } from "./dom.js";
-import { FORMATS, shortTime } from "./formats.js";
+import { FORMATS, lengthOf } from "./formats.js";
 import { Player } from "./player.js";
 import { Words } from "./words.js";
 
@@ -80,7 +80,7 @@ export class Stage {
 
 /** @param {import("./api.js").Transcript} transcript */
 function factsOf({ durationS, words, confidence }) {
-  const facts = [shortTime(durationS), `${words.length} ${words.length === 1 ? "word" : "words"}`];
+  const facts = [lengthOf(durationS), `${words.length} ${words.length === 1 ? "word" : "words"}`];
   if (confidence !== null && words.length) facts.push(`${Math.round(100 * confidence)} % sure`);
   return facts.join(" · ");
 }

@@ -6,7 +6,7 @@ import { shortTime } from "./formats.js";
 /** @typedef {import("./api.js").Word} Word */
 
 const PARAGRAPH_PAUSE_S = 1.2;
-const DOUBTS = [0.9, 0.75, 0.6, 0.4]; // a step for each that the confidence is under
+const DOUBTS = [0.75, 0.6, 0.45, 0.3]; // a step for each that the confidence is under
 const SAID = 2; // from this step on screen readers are told
 
 /**

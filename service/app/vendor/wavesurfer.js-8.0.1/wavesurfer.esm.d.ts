@@ -10,6 +10,7 @@ export interface Options {
   barWidth: number;
   barGap: number;
   barRadius: number;
+  barHeight: number;
   normalize: boolean;
   interact: boolean;
   hideScrollbar: boolean;
