@@ -114,7 +114,7 @@ def test_one_broken_file_of_several_fails_alone_and_in_words(
     files = [str(path) for path in SAMPLES.values()]
     shown = browser("several", files=files, broken=broken, expected=REFUSED)
     assert shown["texts"] == {name: answer(address, path)["text"] for name, path in SAMPLES.items()}
-    what, why = shown["error"].splitlines()
+    what, why = filter(None, shown["error"].splitlines())
     assert what.startswith("This server does not read this kind of audio. Save it as WAV")
     assert why.startswith("The server says: ")
 
@@ -167,6 +167,12 @@ def test_a_click_on_a_word_seeks_and_playing_lights_the_words(
     assert shown["laterS"] > shown["atS"]
     assert shown["laterLit"] != shown["lit"]
     assert shown["clock"].startswith("0:0")
+
+
+def test_the_text_is_copied(browser: Browser) -> None:
+    shown = browser("copied", file=SAMPLE)
+    assert "old house" in shown["copied"]
+    assert shown["copied"] == shown["text"]
 
 
 def test_what_is_downloaded_can_be_read(browser: Browser) -> None:

@@ -132,6 +132,14 @@ export async function captions({ page, screenshots }) {
   return { partial, paler, final, kept: await shownText(page) };
 }
 
+export async function copied({ page, context, file }) {
+  await context.grantPermissions(["clipboard-read", "clipboard-write"]);
+  await open(page, file);
+  await button(page, "Copy text").click();
+  await button(page, "Copied").waitFor();
+  return { text: await shownText(page), copied: await page.evaluate(() => navigator.clipboard.readText()) };
+}
+
 export async function seek({ page, file, index }) {
   await open(page, file);
   const word = words(page).nth(index);
@@ -186,6 +194,7 @@ export async function theme({ page }) {
 }
 
 export async function keyboard({ page, file }) {
+  page.on("filechooser", () => {}); // from the first listener on, the browser shows no dialog
   const press = (key) => page.keyboard.press(key);
   const tabTo = async (locator) => {
     for (let presses = 0; presses < 40; presses += 1) {

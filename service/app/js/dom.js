@@ -50,6 +50,22 @@ export function icon(name) {
 }
 
 /**
+ * Put a text on the clipboard; without https:// browsers have only the old way.
+ *
+ * @param {string} text
+ * @returns {Promise<boolean>} whether it is there
+ */
+export async function copy(text) {
+  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  const field = make("textarea", { class: "unseen" }, text);
+  document.body.append(field);
+  field.select();
+  const copied = document.execCommand("copy");
+  field.remove();
+  return copied;
+}
+
+/**
  * Let the browser save a text as a file.
  *
  * @param {string} name

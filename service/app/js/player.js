@@ -105,8 +105,8 @@ export class Player {
    * @returns {string} with tenths where the whole is short
    */
   clock(seconds) {
-    const tenths = this.durationS < 60 ? `.${Math.floor(10 * seconds) % 10}` : "";
-    return shortTime(seconds) + tenths;
+    const tenths = Math.round(10 * seconds);
+    return shortTime(tenths / 10) + (this.durationS < 60 ? `.${tenths % 10}` : "");
   }
 
   redraw() {

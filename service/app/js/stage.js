@@ -1,6 +1,6 @@
 /** The finished recording that is shown: its words, its sound, and what can be saved. */
 
-import { find, icon, make, save } from "./dom.js";
+import { copy, find, icon, make, save } from "./dom.js";
 import { FORMATS, lengthOf } from "./formats.js";
 import { Player } from "./player.js";
 import { Words } from "./words.js";
@@ -43,14 +43,9 @@ export class Stage {
   }
 
   async copy() {
-    const label = find("#copy-label");
-    try {
-      await navigator.clipboard.writeText(this.item?.transcript?.text ?? "");
-      label.textContent = "Copied";
-      find("#news").textContent = "Text copied";
-    } catch {
-      label.textContent = "Not allowed: select the text instead";
-    }
+    const copied = await copy(this.item?.transcript?.text ?? "");
+    find("#copy-label").textContent = copied ? "Copied" : "Not allowed";
+    find("#news").textContent = copied ? "Text copied" : "The browser does not allow copying";
   }
 
   /** @param {typeof FORMATS[number]} format */
