@@ -119,6 +119,15 @@ def test_one_broken_file_of_several_fails_alone_and_in_words(
     assert why.startswith("The server says: ")
 
 
+def test_a_file_that_the_browser_cannot_play_has_its_words(
+    browser: Browser, address: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "sample.aiff"
+    soundfile.write(path, *soundfile.read(SAMPLE, dtype="int16"))
+    shown = browser("unplayable", file=str(path), playable=str(SAMPLES["letter.wav"]))
+    assert shown == {"text": answer(address, path)["text"], "shown": False, "said": False}
+
+
 def test_a_file_is_dropped(browser: Browser, address: str) -> None:
     content = base64.b64encode(SAMPLES["letter.wav"].read_bytes()).decode()
     shown = browser("drop", file="letter.wav", content=content)

@@ -32,6 +32,17 @@ export async function upload({ page, file }) {
   };
 }
 
+export async function unplayable({ page, file, playable }) {
+  await give(page, [file]);
+  await page.locator("#unplayable").waitFor();
+  const text = await shownText(page);
+  const shown = await button(page, "Play").isVisible();
+  await give(page, [playable]);
+  await row(page, path.basename(playable)).locator(".item-open").click();
+  await button(page, "Play").waitFor();
+  return { text, shown, said: await page.locator("#unplayable").isVisible() };
+}
+
 export async function several({ page, files, broken }) {
   await give(page, [...files, broken]);
   for (const file of files) await inState(page, path.basename(file), "done").waitFor();
