@@ -148,7 +148,7 @@ def test_a_server_that_is_away_is_told_and_tried_again(browser: Browser) -> None
 
 
 def test_the_microphone_is_recorded(browser: Browser) -> None:
-    shown = browser("record", forS=6)
+    shown = browser("record", forS=5)
     assert shown["level"] > 30
     assert "old house" in shown["text"]
 

@@ -126,7 +126,7 @@ export async function discard({ page }) {
   return { items: await page.locator(".item").count() };
 }
 
-export async function captions({ page, screenshots }) {
+export async function captions({ page }) {
   await button(page, "Live captions").click();
   await page.locator("#captions-partial span").nth(2).waitFor();
   const partial = await page.locator("#captions-partial").innerText();
@@ -135,8 +135,6 @@ export async function captions({ page, screenshots }) {
     return ink("#captions-partial") !== ink("#captions-final");
   });
   await page.locator("#captions-final p").waitFor();
-  await page.locator("#captions-partial span").nth(2).waitFor();
-  if (screenshots) await page.screenshot({ path: path.join(screenshots, "captions.png") });
   const final = await page.locator("#captions-final p").first().innerText();
   await button(page, "Stop").click();
   await inState(page, "Live captions", "done").waitFor();
