@@ -1,5 +1,5 @@
 // Runs flows in one Chromium: their names come on standard input, an answer a line goes out.
-// node runner.mjs '{"url": …, "chromium": …, "microphone": a WAV, "folder": …, "screenshots": …}'
+// node runner.mjs '{"url": …, "chromium": …, "microphone": a WAV, "folder": for downloads, …}'
 import { createInterface } from "node:readline";
 
 import { chromium } from "playwright-core";

@@ -13,8 +13,10 @@ import { doubtOf } from "./words.js";
 /** Shows a session: final words in full ink, partial ones paler. */
 export class Captions {
   /**
-   * @param {{onKept: (recording: File, transcript: Transcript) => void, onEnd: (problem: string) => void}} listener
-   *   `onKept` is given what was heard, if words were
+   * @param {object} listener
+   * @param {(recording: File, transcript: Transcript) => void} listener.onKept is given what was
+   *   heard, if words were
+   * @param {(problem: string) => void} listener.onEnd with what went wrong, or nothing
    */
   constructor(listener) {
     this.listener = listener;
@@ -81,7 +83,7 @@ export class Captions {
       const recording = wavFile(session.chunks, session.rateHz, "Live captions");
       this.listener.onKept(recording, asTranscript(this.finals, session.durationS));
     }
-    this.listener.onEnd(problem);
+    this.listener.onEnd(problem || (this.finals.length ? "" : "No words were heard."));
   }
 }
 
@@ -115,7 +117,12 @@ function asTranscript(utterances, durationS) {
   }));
   const words = utterances
     .flatMap((utterance) => utterance.words)
-    .map(({ text, start_s, end_s, confidence }) => ({ word: text, start: start_s, end: end_s, confidence }));
+    .map(({ text, start_s, end_s, confidence }) => ({
+      word: text,
+      start: start_s,
+      end: end_s,
+      confidence,
+    }));
   const text = utterances.map((utterance) => utterance.text).join(" ");
   return transcriptOf({ task: "transcribe", duration: durationS, text, segments, words });
 }

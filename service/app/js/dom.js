@@ -56,7 +56,11 @@ export function icon(name) {
  * @returns {Promise<boolean>} whether it is there
  */
 export async function copy(text) {
-  if (navigator.clipboard) return navigator.clipboard.writeText(text).then(() => true, () => false);
+  if (navigator.clipboard)
+    return navigator.clipboard.writeText(text).then(
+      () => true,
+      () => false,
+    );
   const field = make("textarea", { class: "unseen" }, text);
   document.body.append(field);
   field.select();

@@ -60,7 +60,11 @@ export function makeCues(words) {
     const startS = group[0].startS;
     const followingS = groups[index + 1]?.[0].startS ?? Infinity;
     const endS = Math.max(group[group.length - 1].endS, startS + MIN_CUE_S);
-    return { startS, endS: Math.max(Math.min(endS, followingS), startS + 0.001), lines: linesOf(group) };
+    return {
+      startS,
+      endS: Math.max(Math.min(endS, followingS), startS + 0.001),
+      lines: linesOf(group),
+    };
   });
 }
 
@@ -131,7 +135,8 @@ export function shortTime(seconds) {
  * @param {number} seconds
  * @returns {string}
  */
-export const lengthOf = (seconds) => (seconds < 59.95 ? `${seconds.toFixed(1)} s` : shortTime(seconds));
+export const lengthOf = (seconds) =>
+  seconds < 59.95 ? `${seconds.toFixed(1)} s` : shortTime(seconds);
 
 /**
  * Return a size as a person writes it: 120 kB, 3.4 MB.

@@ -6,7 +6,7 @@ import { openMicrophone } from "./microphone.js";
 
 /** @typedef {import("./microphone.js").Samples} Samples */
 /** @typedef {{text: string, start_s: number, end_s: number, confidence: number}} LiveWord */
-/** @typedef {{id: number, text: string, start_s: number, end_s: number, confidence: number, words: LiveWord[]}} Utterance */
+/** @typedef {LiveWord & {id: number, words: LiveWord[]}} Utterance */
 
 /**
  * @typedef {object} Listener
@@ -31,6 +31,7 @@ export class LiveSession {
     this.numSent = 0; // of the chunks
     this.rateHz = 0;
     this.ready = false;
+    this.stopping = false;
     this.ended = false;
     /** @type {import("./microphone.js").Microphone | null} */
     this.microphone = null;
@@ -50,7 +51,8 @@ export class LiveSession {
    * @param {import("./options.js").Decoding} decoding
    */
   async start(rateHz, decoding) {
-    const onChunk = (/** @type {Samples} */ samples, /** @type {number} */ peak) => this.hear(samples, peak);
+    const onChunk = (/** @type {Samples} */ samples, /** @type {number} */ peak) =>
+      this.hear(samples, peak);
     this.microphone = await openMicrophone(rateHz, { onChunk, onLost: () => void this.stop() });
     if (this.ended) return this.closeMicrophone();
     this.rateHz = this.microphone.rateHz;
@@ -59,13 +61,17 @@ export class LiveSession {
     const socket = new WebSocket(url, keyProtocols());
     this.socket = socket;
     socket.onopen = () =>
-      socket.send(JSON.stringify({ type: "start", sample_rate_hz: this.rateHz, words: true, ...decoding }));
+      socket.send(
+        JSON.stringify({ type: "start", sample_rate_hz: this.rateHz, words: true, ...decoding }),
+      );
     socket.onmessage = ({ data }) => this.read(JSON.parse(data));
     socket.onclose = ({ code, reason }) => void this.end(problemOf(code, reason, this.ready));
   }
 
   /** Stop listening; the last words still come. */
   async stop() {
+    if (this.stopping) return;
+    this.stopping = true;
     await this.closeMicrophone();
     if (this.socket?.readyState !== WebSocket.OPEN) return this.end("");
     this.socket.send(JSON.stringify({ type: "close" }));
@@ -84,7 +90,9 @@ export class LiveSession {
     for (const chunk of this.chunks.slice(this.numSent)) this.socket?.send(chunk);
     this.numSent = this.chunks.length;
     if ((this.socket?.bufferedAmount ?? 0) > 2 * this.rateHz * MAX_BEHIND_S) {
-      void this.end("The connection is too slow for live captions. Record, and send the recording instead.");
+      void this.end(
+        "The connection is too slow for live captions. Record, and send the recording instead.",
+      );
     }
   }
 
@@ -123,6 +131,7 @@ export class LiveSession {
 function problemOf(code, reason, wasReady) {
   if (code === 1000) return "";
   if (reason) return `The server ended the captions: ${reason}.`;
-  if (!wasReady) return "The server does not take live captions now. Check that it runs, and the API key if it wants one.";
+  if (!wasReady)
+    return "The server does not take live captions now. Check that it runs, and its API key.";
   return "The connection to the server was lost. What was said until then is kept.";
 }

@@ -26,7 +26,11 @@ const view = new QueueView(queue, open);
  */
 async function work(file, during) {
   try {
-    return await transcribe(file, [["model", server.model || "whisper-1"], ...options.fields], during);
+    return await transcribe(
+      file,
+      [["model", server.model || "whisper-1"], ...options.fields],
+      during,
+    );
   } catch (error) {
     if (error instanceof PlainError && error.status === 401) askForKey();
     throw error;

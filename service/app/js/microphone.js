@@ -6,7 +6,12 @@
 const WORKLET = new URL("recorder-worklet.js", import.meta.url);
 
 /** Nothing that cleans speech for ears: it takes away what a recogniser hears. */
-const PLAIN = { channelCount: 1, echoCancellation: false, noiseSuppression: false, autoGainControl: false };
+const PLAIN = {
+  channelCount: 1,
+  echoCancellation: false,
+  noiseSuppression: false,
+  autoGainControl: false,
+};
 
 /**
  * Open the microphone.
@@ -18,7 +23,8 @@ const PLAIN = { channelCount: 1, echoCancellation: false, noiseSuppression: fals
  * @returns {Promise<Microphone>} its `close` returns once the last chunk has come
  */
 export async function openMicrophone(wantedRateHz, { onChunk, onLost }) {
-  if (!navigator.mediaDevices || !globalThis.AudioWorkletNode) throw new DOMException("", "SecurityError");
+  if (!navigator.mediaDevices || !globalThis.AudioWorkletNode)
+    throw new DOMException("", "SecurityError");
   const stream = await navigator.mediaDevices.getUserMedia({ audio: PLAIN });
   try {
     const { context, source } = connect(stream, wantedRateHz);
@@ -67,12 +73,13 @@ function connect(stream, wantedRateHz) {
 export function microphoneProblem(error) {
   const name = error instanceof DOMException ? error.name : "";
   if (name === "NotAllowedError") {
-    return "The browser does not let this page use the microphone. Allow it beside the address, then try again.";
+    return "The browser keeps the microphone from this page. Allow it beside the address, then try again.";
   }
   if (name === "NotFoundError") return "No microphone was found. Connect one, then try again.";
-  if (name === "NotReadableError") return "Another program holds the microphone. Close it, then try again.";
+  if (name === "NotReadableError")
+    return "Another program holds the microphone. Close it, then try again.";
   if (name === "SecurityError") {
-    return "Browsers give the microphone only to pages at https:// or at localhost. Open this page that way.";
+    return "Browsers give the microphone only to pages at https:// or localhost. Open this page so.";
   }
   return `The microphone cannot be used: ${error instanceof Error ? error.message : error}.`;
 }

@@ -2,7 +2,11 @@
 
 import { find } from "./dom.js";
 
-/** @typedef {{hotwords: string[], decoder?: string, beam_width?: number}} Decoding as the server names it */
+/**
+ * As the server names it.
+ *
+ * @typedef {{hotwords: string[], decoder?: string, beam_width?: number}} Decoding
+ */
 
 const NAME = "stt-options";
 

@@ -165,7 +165,7 @@ function spectrogram(highestHz) {
 }
 
 /**
- * Return 256 colours from the page's ground to the accent, each red, green, blue, opacity in [0, 1].
+ * Return 256 colours from the page's ground on, each red, green, blue, opacity in [0, 1].
  *
  * @returns {number[][]}
  */

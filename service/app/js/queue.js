@@ -16,7 +16,8 @@ import { PlainError } from "./errors.js";
  * @property {PlainError | null} error
  * @property {Transcript | null} transcript
  *
- * @typedef {(file: File, during: {onSent: (share: number) => void, signal: AbortSignal}) => Promise<Transcript>} Work
+ * @typedef {{onSent: (share: number) => void, signal: AbortSignal}} During
+ * @typedef {(file: File, during: During) => Promise<Transcript>} Work
  */
 
 const MAX_RUNNING = 2;
@@ -96,7 +97,9 @@ export class Queue extends EventTarget {
 
   /** Begin what there is room for. */
   next() {
-    const waiting = this.items.filter((item) => item.state === "waiting" && !this.running.has(item));
+    const waiting = this.items.filter(
+      (item) => item.state === "waiting" && !this.running.has(item),
+    );
     for (const item of waiting.slice(0, MAX_RUNNING - this.running.size)) void this.run(item);
   }
 

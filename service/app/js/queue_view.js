@@ -31,8 +31,12 @@ export class QueueView {
     this.list = find("#queue");
     /** @type {Map<number, HTMLLIElement>} */
     this.rows = new Map();
-    queue.addEventListener("change", (event) => this.show(/** @type {CustomEvent} */ (event).detail));
-    queue.addEventListener("remove", (event) => this.drop(/** @type {CustomEvent} */ (event).detail));
+    queue.addEventListener("change", (event) =>
+      this.show(/** @type {CustomEvent} */ (event).detail),
+    );
+    queue.addEventListener("remove", (event) =>
+      this.drop(/** @type {CustomEvent} */ (event).detail),
+    );
   }
 
   /**
@@ -106,7 +110,11 @@ export class QueueView {
     const name = make("span", { class: "item-name", title: item.file.name }, item.file.name);
     const text = make("span", { class: "item-text" }, name, make("span", { class: "item-state" }));
     if (!item.transcript) return make("div", { class: "item-body" }, mark(item.state), text);
-    const attributes = { type: "button", class: "item-body item-open", "aria-current": current && "true" };
+    const attributes = {
+      type: "button",
+      class: "item-body item-open",
+      "aria-current": current && "true",
+    };
     const open = make("button", attributes, mark(item.state), text);
     open.addEventListener("click", () => this.onOpen(item));
     return open;
@@ -116,15 +124,26 @@ export class QueueView {
   actions(item) {
     const { queue } = this;
     const actions = make("div", { class: "item-actions" });
-    const add = (/** @type {string} */ what, /** @type {string} */ sign, /** @type {() => void} */ act) => {
+    const add = (
+      /** @type {string} */ what,
+      /** @type {string} */ sign,
+      /** @type {() => void} */ act,
+    ) => {
       const label = `${what} ${item.file.name}`;
-      const button = make("button", { type: "button", class: "quiet", "aria-label": label, title: what });
+      const button = make("button", {
+        type: "button",
+        class: "quiet",
+        "aria-label": label,
+        title: what,
+      });
       button.append(icon(sign));
       button.addEventListener("click", act);
       actions.append(button);
     };
     if (item.state in NEWS) {
-      add(item.state === "done" ? "Transcribe again" : "Try again", "again", () => queue.retry(item));
+      add(item.state === "done" ? "Transcribe again" : "Try again", "again", () =>
+        queue.retry(item),
+      );
       add("Remove", "close", () => queue.remove(item));
     } else add("Cancel", "close", () => queue.cancel(item));
     return actions;
@@ -136,12 +155,20 @@ export class QueueView {
    */
   below(item) {
     const label = `Progress of ${item.file.name}`;
-    if (item.state === "sending") return [make("progress", { max: "1", value: "0", "aria-label": label })];
+    if (item.state === "sending")
+      return [make("progress", { max: "1", value: "0", "aria-label": label })];
     if (item.state === "working") return [make("progress", { "aria-label": label })];
     if (!item.error) return [];
     const { message, todo, detail } = item.error;
     const said = detail ? [make("p", { class: "item-detail" }, `The server says: ${detail}`)] : [];
-    return [make("div", { class: "item-error" }, make("p", {}, make("strong", {}, message), ` ${todo}`), ...said)];
+    return [
+      make(
+        "div",
+        { class: "item-error" },
+        make("p", {}, make("strong", {}, message), ` ${todo}`),
+        ...said,
+      ),
+    ];
   }
 }
 

@@ -32,7 +32,7 @@ export class Meter {
 
 /** Keeps what the microphone hears until it is ended. */
 export class Recorder {
-  /** @param {() => void} onFull called when it has to end: no more is taken, or the device is gone */
+  /** @param {() => void} onFull called when it has to end: it is too long, or the device is gone */
   constructor(onFull) {
     this.onFull = onFull;
     /** @type {Samples[]} */
@@ -88,7 +88,8 @@ export class Recorder {
  */
 export function wavFile(chunks, rateHz, what) {
   const now = new Date();
-  const clock = [now.getHours(), now.getMinutes(), now.getSeconds()].map((part) => String(part).padStart(2, "0"));
+  const clock = [now.getHours(), now.getMinutes(), now.getSeconds()].map((part) =>
+    String(part).padStart(2, "0"),
+  );
   return new File([toWav(chunks, rateHz)], `${what} ${clock.join(".")}.wav`, { type: "audio/wav" });
 }
-

@@ -45,7 +45,9 @@ export class Server {
     if (!file.size) return new PlainError(400, { detail: "the file is empty" });
     const { maxBytes } = this.limits;
     if (file.size <= maxBytes) return null;
-    return new PlainError(413, { detail: `at most ${shortSize(maxBytes)}; this is ${shortSize(file.size)}` });
+    return new PlainError(413, {
+      detail: `at most ${shortSize(maxBytes)}; this is ${shortSize(file.size)}`,
+    });
   }
 
   /**

@@ -24,7 +24,10 @@ export class Sound {
       this.enter("idle");
       if (recording) onRecording(recording);
     };
-    this.captions = new Captions({ onKept: onRecording, onEnd: (problem) => this.enter("idle", problem) });
+    this.captions = new Captions({
+      onKept: onRecording,
+      onEnd: (problem) => this.enter("idle", problem),
+    });
     find("#record").addEventListener("click", () => {
       const { rateHz, maxDurationS } = limits();
       void this.start("recording", () => this.recorder.start(rateHz, maxDurationS));

@@ -67,7 +67,12 @@ export class Stage {
    */
   space(event) {
     const target = /** @type {HTMLElement} */ (event.target);
-    if (event.key !== " " || !this.item || target.closest("button, input, select, textarea, summary, a")) return;
+    if (
+      event.key !== " " ||
+      !this.item ||
+      target.closest("button, input, select, textarea, summary, a")
+    )
+      return;
     event.preventDefault();
     this.player.toggle();
   }

@@ -1,4 +1,4 @@
-/** Dark or light: as the system has it, until the person chooses. A plain script, so that nothing flashes. */
+/** Dark or light: as the system has it until it is chosen. Not a module: those come too late. */
 {
   const root = document.documentElement;
   const system = matchMedia("(prefers-color-scheme: dark)");

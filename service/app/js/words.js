@@ -144,7 +144,13 @@ function buttonOf({ text, startS, confidence }) {
   const sure = confidence === null ? "" : `, ${Math.round(100 * confidence)} % sure`;
   const button = make(
     "button",
-    { type: "button", class: "word", tabindex: "-1", title: shortTime(startS) + sure, "data-doubt": String(doubt) },
+    {
+      type: "button",
+      class: "word",
+      tabindex: "-1",
+      title: shortTime(startS) + sure,
+      "data-doubt": String(doubt),
+    },
     text,
   );
   if (doubt >= SAID) button.append(make("span", { class: "unseen" }, sure));
