@@ -153,6 +153,12 @@ def test_the_microphone_is_recorded(browser: Browser) -> None:
     assert "old house" in shown["text"]
 
 
+def test_a_microphone_that_is_not_allowed_is_told_in_words(browser: Browser) -> None:
+    shown = browser("refused", options={"permissions": []})
+    assert set(shown) == {"Record", "Live captions"}
+    assert all("Allow it beside the address" in problem for problem in shown.values())
+
+
 def test_a_recording_is_discarded(browser: Browser) -> None:
     assert browser("discard") == {"items": 0}
 

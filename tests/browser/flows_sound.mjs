@@ -15,6 +15,18 @@ export async function record({ page, forS }) {
   };
 }
 
+export async function refused({ page }) {
+  const problem = page.locator("#sound-problem:not(:empty)");
+  const found = {};
+  for (const name of ["Record", "Live captions"]) {
+    await button(page, name).click();
+    await problem.waitFor();
+    found[name] = await problem.innerText();
+    await button(page, name).waitFor();
+  }
+  return found;
+}
+
 export async function discard({ page }) {
   await button(page, "Record").click();
   await page.waitForFunction(() => document.querySelector("#recording .level").ariaValueNow > 0);

@@ -11,14 +11,17 @@ const browser = await chromium.launch({
   executablePath: settings.chromium,
   args: [
     "--use-fake-device-for-media-stream",
-    "--use-fake-ui-for-media-stream",
     `--use-file-for-fake-audio-capture=${settings.microphone}`,
     "--autoplay-policy=no-user-gesture-required",
   ],
 });
 
 async function run({ flow, url = settings.url, state = "ready", options = {}, ...given }) {
-  const context = await browser.newContext({ viewport: { width: 1280, height: 800 }, ...options });
+  const context = await browser.newContext({
+    viewport: { width: 1280, height: 800 },
+    permissions: ["microphone"],
+    ...options,
+  });
   context.setDefaultTimeout(30_000);
   const problems = [];
   context.on("console", (message) => {
