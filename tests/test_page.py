@@ -14,6 +14,7 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
+from config import ServerConfig
 from service.page import FOLDER, WAVEFORM_STYLE, mount_page
 from tests.example_clients import ROOT
 
@@ -25,6 +26,7 @@ OURS = [path for path in FILES if "vendor" not in path.parts]
 def client() -> Iterator[TestClient]:
     app = FastAPI()
     mount_page(app)
+    app.state.config, app.state.predictor = ServerConfig(max_file_bytes=5), None
     with TestClient(app) as client:
         yield client
 
@@ -51,6 +53,14 @@ def test_a_file_comes_whole_with_its_type(client: TestClient, path: Path) -> Non
     assert "Content-Security-Policy" in answer.headers
     vendored = "vendor" in path.parts
     assert ("immutable" if vendored else "no-cache") in answer.headers["Cache-Control"]
+
+
+def test_the_page_is_told_what_it_may_send(client: TestClient) -> None:
+    assert client.get("/app/limits.json").json() == {
+        "max_file_bytes": 5,
+        "max_recording_s": ServerConfig().max_recording_s,
+        "sample_rate_hz": 22_050,
+    }
 
 
 def test_a_browser_that_has_a_file_is_told_so(client: TestClient) -> None:

@@ -257,10 +257,14 @@ def test_no_width_needs_sideways_scrolling(browser: Browser, broken: str, width:
 
 
 def test_a_key_is_asked_for_and_kept_in_the_tab(browser: Browser, tmp_path: Path) -> None:
-    key = "a-key-of-a-person"
-    with running_service(tmp_path, STT_API_KEYS=key) as guarded:
+    """And what is too large is not sent at all."""
+    key, most = "a-key-of-a-person", SAMPLES["sample.wav"].stat().st_size - 1
+    files = {"file": str(SAMPLES["harbour.wav"]), "large": SAMPLE}
+    with running_service(tmp_path, STT_API_KEYS=key, STT_MAX_FILE_BYTES=str(most)) as guarded:
         given = {"url": f"{guarded}/app/", "state": "away", "expected": REFUSED}
-        shown = browser("key", file=SAMPLE, key=key, **given)
+        shown = browser("key", key=key, **files, **given)
+    assert "The recording is too large or too long." in shown["refusal"]
+    assert "at most 202 kB" in shown["refusal"]
     assert "This server asks for an API key." in shown["error"]
     assert shown["problem"] == "The server does not take this key."
     assert shown["kept"] == [1, 1], "the options, and the key"

@@ -53,11 +53,14 @@ export async function keyboard({ page, file }) {
   return { outlines, endS, lit, wordS, saved: (await coming).suggestedFilename() };
 }
 
-export async function key({ page, file, key }) {
+export async function key({ page, file, large, key }) {
   const form = page.getByRole("form", { name: "API key" });
   await give(page, [file]);
   await inState(page, path.basename(file), "failed").waitFor();
   const error = await row(page, path.basename(file)).locator(".item-error").innerText();
+  await give(page, [large]);
+  await inState(page, path.basename(large), "failed").waitFor();
+  const refusal = await row(page, path.basename(large)).locator(".item-error").innerText();
   const use = async (text) => {
     await form.getByLabel("Key").fill(text);
     await form.getByRole("button", { name: "Use" }).click();
@@ -74,6 +77,7 @@ export async function key({ page, file, key }) {
   await page.locator("#server[data-state=ready]").waitFor();
   return {
     error,
+    refusal,
     problem,
     kept: await page.evaluate(() => [localStorage.length, sessionStorage.length]),
   };
