@@ -248,7 +248,7 @@ def test_axe_finds_nothing_serious(browser: Browser, broken: str, scheme: str) -
     assert faults == {state: [] for state in faults}
 
 
-@pytest.mark.parametrize("width", [360, 1280])
+@pytest.mark.parametrize("width", [320, 360, 1280])
 def test_no_width_needs_sideways_scrolling(browser: Browser, broken: str, width: int) -> None:
     options = {"viewport": {"width": width, "height": 740}}
     given = {"file": SAMPLE, "broken": broken, "expected": REFUSED}
