@@ -191,14 +191,14 @@ class _Recording:
     def __init__(self, waveform: Waveform, sample_rate_hz: int, config: SegmentationConfig) -> None:
         self._config = config
         self._num_samples = len(waveform)
-        self._frame_length = _frame_length(sample_rate_hz, config)
+        self._frame_length = samples_per_frame(sample_rate_hz, config)
         self._levels = _levels(waveform, sample_rate_hz, config)[:, 0]
 
     def loud_parts(self) -> list[Span]:
         """Return the speech without padding."""
         spans = [
             Span(start * self._frame_length, end * self._frame_length)
-            for start, end in _loud_runs(self._levels, self._config).tolist()
+            for start, end in loud_runs(self._levels, self._config).tolist()
         ]
         if spans and spans[-1].end == len(self._levels) * self._frame_length:
             spans[-1] = Span(spans[-1].start, self._num_samples)  # with what made no whole frame
@@ -221,7 +221,8 @@ def _change_db(waveform: Waveform, sample_rate_hz: int, config: SegmentationConf
     return float(np.ptp(levels, axis=0).max()) if len(levels) else 0.0
 
 
-def _frame_length(sample_rate_hz: int, config: SegmentationConfig) -> int:
+def samples_per_frame(sample_rate_hz: int, config: SegmentationConfig) -> int:
+    """Return the length of a frame of `config.frame_s`, in samples."""
     return max(1, round(config.frame_s * sample_rate_hz))
 
 
@@ -232,18 +233,34 @@ def _levels(
     *,
     band_hz: float = math.inf,
 ) -> Levels:
-    """Return float32 `[frames, bands]`: the mean power about each whole frame, in dB.
+    """Return float32 `[frames, bands]`: the mean power about each whole frame, in dB."""
+    power = frame_power(waveform, sample_rate_hz, config, band_hz=band_hz)
+    return to_levels(power, config)
+
+
+def frame_power(
+    waveform: Waveform,
+    sample_rate_hz: int,
+    config: SegmentationConfig,
+    *,
+    band_hz: float = math.inf,
+) -> Levels:
+    """Return float32 `[frames, bands]`: the power of each whole frame.
 
     The bands start at `config.low_cut_hz`; each is `band_hz` wide, the last one up to twice that.
     """
     if waveform.ndim != 1:
         raise ValueError(f"a waveform of shape {waveform.shape}; needed: [samples]")
-    frame_length = _frame_length(sample_rate_hz, config)
+    frame_length = samples_per_frame(sample_rate_hz, config)
     bin_hz, num_bins = sample_rate_hz / frame_length, frame_length // 2 + 1
     first_bin = min(math.ceil(config.low_cut_hz / bin_hz), num_bins - 1)
     width = max(1, round(min(band_hz / bin_hz, num_bins)))
     bands = [first_bin, *range(first_bin + width, num_bins - width + 1, width)]
-    power = _band_power(waveform, frame_length, bands)
+    return _band_power(waveform, frame_length, bands)
+
+
+def to_levels(power: Levels, config: SegmentationConfig) -> Levels:
+    """Return the mean about each frame of float32 `[frames, bands]` powers, in dB."""
     if len(power):
         reach = round(_MEAN_S / config.frame_s) // 2
         around = np.pad(power, ((reach, reach), (0, 0)), mode="edge")
@@ -278,7 +295,7 @@ def _noise_floor(levels: Levels, config: SegmentationConfig) -> Levels:
     return np.interp(np.arange(len(levels)), centres, floors).astype(np.float32)
 
 
-def _loud_runs(levels: Levels, config: SegmentationConfig) -> NDArray[np.int64]:
+def loud_runs(levels: Levels, config: SegmentationConfig) -> NDArray[np.int64]:
     """Return int64 `[runs, 2]`: the first frame of each loud run, and the one behind its last."""
     if not len(levels):
         return np.zeros((0, 2), np.int64)
