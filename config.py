@@ -403,9 +403,8 @@ class LiveConfig:
     def __post_init__(self) -> None:
         _check(self.max_sessions >= 1, f"live_max_sessions {self.max_sessions} is under 1")
         for name in ("idle_s", "max_session_s", "max_buffered_s"):
-            _check(
-                0 < getattr(self, name) < inf, f"live_{name} {getattr(self, name)} is not over 0"
-            )
+            value = getattr(self, name)
+            _check(0 < value < inf, f"live_{name} {value} is not over 0")
         _check(
             self.max_message_bytes >= 1024,
             f"live_max_message_bytes {self.max_message_bytes} is under 1024",

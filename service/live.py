@@ -213,6 +213,8 @@ class LiveSession:
         except WebSocketDisconnect:
             self._given_up.set()
             self.inbox.end(End(is_gone=True))
+        except Exception:  # without an end the other task would wait for ever
+            self.inbox.end(End(self._failed()))
 
     async def _receive(self) -> str | bytes:
         """Return the client's next message, of a size that is allowed, sent in time."""
@@ -222,17 +224,18 @@ class LiveSession:
                 message = await self._socket.receive()
         except TimeoutError:
             if left_s > self._config.idle_s:
-                text = f"got nothing for {self._config.idle_s:g} s; needed: audio or keepalive"
-                raise LiveError("idle_timeout", text, CloseCode.POLICY) from None
-            text = f"a session lasts {self._config.max_session_s:g} s at most"
-            raise LiveError("session_too_long", text, CloseCode.POLICY) from None
+                detail = f"got nothing for {self._config.idle_s:g} s; needed: audio or keepalive"
+                raise LiveError("idle_timeout", detail, CloseCode.POLICY) from None
+            detail = f"a session lasts {self._config.max_session_s:g} s at most"
+            raise LiveError("session_too_long", detail, CloseCode.POLICY) from None
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message["code"])
-        content: str | bytes = message.get("text") or message.get("bytes") or b""
+        text, binary = message.get("text"), message.get("bytes")
+        content: str | bytes = (binary or b"") if text is None else text
         if len(content) > self._config.max_message_bytes:
             limit = f"needed: at most {self._config.max_message_bytes} bytes"
-            text = f"got a message of {len(content)}; {limit}"
-            raise LiveError("message_too_large", text, CloseCode.TOO_BIG)
+            detail = f"got a message of {len(content)}; {limit}"
+            raise LiveError("message_too_large", detail, CloseCode.TOO_BIG)
         return content
 
     def _take(self, message: str | bytes) -> None:
@@ -275,8 +278,11 @@ class LiveSession:
         except ModelUnavailableError as error:
             raise _unavailable(error) from error
         except Exception as error:  # whatever it is, the client is told that it was not its fault
-            logger.exception("%s failed", self.id)
-            raise LiveError("internal", "the service failed", CloseCode.INTERNAL) from error
+            raise self._failed() from error
+
+    def _failed(self) -> LiveError:
+        logger.exception("%s failed", self.id)
+        return LiveError("internal", "the service failed", CloseCode.INTERNAL)
 
 
 class _Hearing:

@@ -8,15 +8,20 @@ import uvicorn
 from fastapi import FastAPI
 
 from config import ServerConfig
+from service.live import LiveSessions
 
 
 class Server(uvicorn.Server):
     """Ends live sessions, with their finals, before it closes connections."""
 
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
         """Stop; what was asked before is answered."""
-        if sessions := getattr(self.config.app.state, "live", None):
-            await sessions.stop()
+        sessions: LiveSessions = self._app.state.live
+        await sessions.stop()
         await super().shutdown(sockets)
 
 
@@ -27,6 +32,7 @@ def make_server(app: FastAPI, config: ServerConfig, *, log_level: str = "warning
     that waits. Audio does not compress.
     """
     return Server(
+        app,
         uvicorn.Config(
             app,
             host=config.host,
@@ -36,5 +42,5 @@ def make_server(app: FastAPI, config: ServerConfig, *, log_level: str = "warning
             ws_max_size=config.live.max_message_bytes,
             ws_ping_timeout=None,
             ws_per_message_deflate=False,
-        )
+        ),
     )
