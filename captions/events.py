@@ -60,3 +60,15 @@ def words_later(transcript: Transcript, offset_s: float) -> tuple[Word, ...]:
         )
         for word in transcript.words
     )
+
+
+def caption_from_json(values: dict[str, Any]) -> Caption:
+    """Return what `Caption.to_json` gave; `ValueError` if it is something else."""
+    kinds: dict[str, type[Caption]] = {kind.kind: kind for kind in (Partial, Final)}
+    try:
+        values = dict(values)
+        kind = kinds[values.pop("type")]
+        words = tuple(Word(**word) for word in values.pop("words", []))
+        return kind(**values, words=words)
+    except (KeyError, TypeError) as error:
+        raise ValueError(f"got {values!r:.80}; needed: a partial or a final") from error
