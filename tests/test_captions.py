@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import jiwer
@@ -163,7 +164,7 @@ def test_an_utterance_without_pause_is_cut_and_nothing_of_it_is_lost(
     found = finals(captions_of(CaptionSession(predictor, config), babble(21.0)))
     assert len(found) >= 5
     assert max(final.end_s - final.start_s for final in found) <= 4.1
-    for before, after in zip(found, found[1:], strict=False):
+    for before, after in pairwise(found):
         assert after.start_s == pytest.approx(before.end_s, abs=0.25)
     assert found[-1].end_s == pytest.approx(21.0, abs=0.3)
 
