@@ -66,6 +66,10 @@ class Client:
         for start in range(0, len(pcm), chunk_bytes):
             self.connection.send(pcm[start : start + chunk_bytes])
 
+    def vanish(self) -> None:
+        """Break the connection off without a close."""
+        self.connection.socket.shutdown(socket.SHUT_RDWR)
+
     def hear(self) -> dict[str, Any]:
         return json.loads(self.connection.recv(timeout=WAIT_S))
 
@@ -82,8 +86,7 @@ class Client:
             while True:
                 messages.append(self.hear())
         except ConnectionClosed as closed:
-            assert closed.rcvd is not None
-            return messages, closed.rcvd.code
+            return messages, closed.rcvd.code if closed.rcvd else 1006
 
 
 @contextmanager

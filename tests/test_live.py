@@ -241,21 +241,25 @@ def test_a_client_that_says_nothing_is_told_to_go(
 
 
 def test_keepalives_keep_a_session(server_config: ServerConfig, predictor: Predictor) -> None:
-    with serving(server_config, lambda _: predictor, idle_s=2.0) as served:
-        with served.client() as client:
-            client.start()
-            for _ in range(6):
-                time.sleep(0.5)
-                client.say("keepalive")
-            client.say("close")
-            assert client.hear_all() == ([{"type": "closed", "duration_s": 0.0}], 1000)
+    with (
+        serving(server_config, lambda _: predictor, idle_s=2.0) as served,
+        served.client() as client,
+    ):
+        client.start()
+        for _ in range(6):
+            time.sleep(0.5)
+            client.say("keepalive")
+        client.say("close")
+        assert client.hear_all() == ([{"type": "closed", "duration_s": 0.0}], 1000)
 
 
 def test_a_session_has_an_end(server_config: ServerConfig, predictor: Predictor) -> None:
-    with serving(server_config, lambda _: predictor, max_session_s=0.5) as served:
-        with served.client() as client:
-            client.start()
-            (error,), code = client.hear_all()
+    with (
+        serving(server_config, lambda _: predictor, max_session_s=0.5) as served,
+        served.client() as client,
+    ):
+        client.start()
+        (error,), code = client.hear_all()
     assert (error["code"], code) == ("session_too_long", 1008)
     assert error["message"] == "a session lasts 0.5 s at most"
 
@@ -299,22 +303,24 @@ def test_audio_that_the_model_is_behind_with_is_not_read(
     server_config: ServerConfig, gate: Gate
 ) -> None:
     limits = {"max_buffered_s": 1.0, "max_message_bytes": 16_384}
-    with serving(server_config, lambda _: Predictor(gate), **limits) as served:
-        with served.client() as client:
-            client.start()
-            client.send(said())
-            assert gate.started.wait(60)
-            pcm = bytes(2 * 60 * RATE_HZ)
-            sending = threading.Thread(target=client.send, args=[pcm])
-            sending.start()
-            (session,) = served.sessions._running
-            served.wait_until(lambda: session.inbox.waiting_bytes >= 2 * RATE_HZ)
-            time.sleep(0.3)
-            assert session.inbox.waiting_bytes <= 2 * RATE_HZ + 16_384
-            gate.go_on.set()
-            sending.join(60)
-            client.say("close")
-            messages, code = client.hear_all()
+    with (
+        serving(server_config, lambda _: Predictor(gate), **limits) as served,
+        served.client() as client,
+    ):
+        client.start()
+        client.send(said())
+        assert gate.started.wait(60)
+        pcm = bytes(2 * 60 * RATE_HZ)
+        sending = threading.Thread(target=client.send, args=[pcm])
+        sending.start()
+        (session,) = served.sessions._running
+        served.wait_until(lambda: session.inbox.waiting_bytes >= 2 * RATE_HZ)
+        time.sleep(0.3)
+        assert session.inbox.waiting_bytes <= 2 * RATE_HZ + 16_384
+        gate.go_on.set()
+        sending.join(60)
+        client.say("close")
+        messages, code = client.hear_all()
     assert messages[-1] == {"type": "closed", "duration_s": 63.5}
     assert code == 1000
 
@@ -328,7 +334,7 @@ def test_a_client_that_goes_leaves_nothing(
             client.send(said())
             assert gate.started.wait(60)
             (session,) = served.sessions._running
-            client.connection.socket.close()
+            client.vanish()
         assert session._given_up.wait(60)
         gate.go_on.set()
         served.wait_until(lambda: len(served.sessions) == 0)
@@ -338,7 +344,7 @@ def test_a_client_that_goes_leaves_nothing(
             with served.client() as client:
                 client.start()
                 client.send(said())
-                client.connection.socket.close()
+                client.vanish()
             served.wait_until(lambda: len(served.sessions) == 0)
         assert threading.active_count() <= before + 1
         assert served.sessions.threads.borrowed_tokens == 0
@@ -471,7 +477,7 @@ def test_a_connection_that_breaks_off_in_a_message_is_a_client_gone(served: Serv
         client.start()
         frame_of_which_half_comes = bytes([0x82, 0xFE, 0x10, 0x00]) + bytes(100)
         client.connection.socket.sendall(frame_of_which_half_comes)
-        client.connection.socket.shutdown(2)
+        client.vanish()
         with pytest.raises(ConnectionClosed):
             client.hear()
     served.wait_until(lambda: len(served.sessions) == 0)
