@@ -95,7 +95,8 @@ def _connected(url: str, key: str | None) -> Iterator[ClientConnection]:
             yield server
     except InvalidStatus as error:
         status = error.response.status_code
-        hint = "; needed: its key" if status in (401, 403) else ""
-        raise ModelUnavailableError(f"{url} answers {status}{hint}") from error
+        raise ModelUnavailableError(
+            f"{url} answers {status}; needed: captions, and its key"
+        ) from error
     except (OSError, WebSocketException) as error:
         raise ModelUnavailableError(f"{url}: {error}") from error

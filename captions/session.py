@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
 import numpy as np
@@ -74,8 +74,10 @@ class CaptionSession:
             options: of both partials and finals: hot words, say.
             given_up: set once nobody waits for captions; what is asked then raises `GivenUpError`.
         """
-        self._predictor, self._options, self._given_up = predictor, options, given_up
         self._config = config = config or CaptionConfig()
+        self._predictor, self._given_up = predictor, given_up
+        self._options = options = options or DecodingOptions()
+        self._partial_options = replace(options, decoder=config.partial_decoder or options.decoder)
         self._rate_hz = predictor.audio.sample_rate_hz
         self._tracker = SpeechTracker(
             sample_rate_hz=self._rate_hz,
@@ -182,7 +184,7 @@ class CaptionSession:
         if not is_silent and now - utterance.decoded_to < interval:
             return []
         window = self._window() if is_silent else Span(utterance.start, now)
-        transcript = self._whole(window)
+        transcript = self._whole(window) if is_silent else self._so_far(window)
         words = words_later(transcript, window.start / self._rate_hz)
         agreed = utterance.stabiliser.shown(words)
         shown = words if is_silent else agreed
@@ -196,8 +198,14 @@ class CaptionSession:
         utterance = self._spoken()
         return Span(utterance.start, min(utterance.speech.end + self._padding, self._audio.end))
 
+    def _so_far(self, window: Span) -> Transcript:
+        samples = self._audio.between(window.start, window.end)
+        return self._predictor.transcribe_clip(
+            samples, self._partial_options, given_up=self._given_up
+        )
+
     def _whole(self, window: Span, rest: Waveform | None = None) -> Transcript:
-        """Transcribe a window, unless that was what was last done."""
+        """Transcribe a window that may be final, unless that was what was last done."""
         if rest is None and self._last is not None and self._last[0] == window:
             return self._last[1]
         samples = self._audio.between(window.start, window.end)

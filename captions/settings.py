@@ -19,6 +19,7 @@ class CaptionConfig:
         partial_interval_s: audio between two partial results, if the machine keeps up.
         agreement: a partial shows the words that so many decodings in a row agree on.
         held_back_words: and of these not the last.
+        partial_decoder: greedy or beam; that of the finals if None.
         speech: how speech is told from noise.
     """
 
@@ -27,6 +28,7 @@ class CaptionConfig:
     partial_interval_s: float = 0.4
     agreement: int = 2
     held_back_words: int = 0
+    partial_decoder: str | None = None
     speech: SegmentationConfig = field(default_factory=SegmentationConfig)
 
     def __post_init__(self) -> None:

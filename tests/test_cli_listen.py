@@ -77,7 +77,7 @@ def test_a_server_gives_the_same_finals(
     assert finals(there.stdout) == finals(here.stdout)
     assert (wrong.exit_code, elsewhere.exit_code) == (5, 5)
     assert "hot word" in wrong.stderr
-    assert "answers 403; needed: its key" in elsewhere.stderr
+    assert "answers 403; needed: captions, and its key" in elsewhere.stderr
     away = run("--wav", wav, "--url", url)
     assert away.exit_code == 5
     assert len(away.stderr.splitlines()) == 1
