@@ -25,7 +25,7 @@ from speech.pipeline import Pipeline
 
 STEP_S = 0.04
 PAUSE_S = 1.2
-SHOWN = {
+SHOWN: dict[str, dict[str, Any]] = {
     "as decoded": {"agreement": 1},
     "last word held back": {"agreement": 1, "held_back_words": 1},
     "last two words held back": {"agreement": 1, "held_back_words": 2},
