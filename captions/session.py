@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -130,8 +131,8 @@ class CaptionSession:
         """Follow the speech up to now; end an utterance that is over or too long."""
         now = self._audio.end
         parts = self._tracker.speech(after=self._open_from)
-        if self._utterance is None and parts:
-            self._utterance = self._begin(parts[0])
+        if self._utterance is None:
+            self._utterance = self._begin(parts)
         utterance = self._utterance
         if utterance is None:
             self._audio.forget(now - round(_IDLE_KEPT_S * self._rate_hz))
@@ -146,7 +147,13 @@ class CaptionSession:
             return self._end(Span(utterance.start, self._tracker.quietest(last_third)))
         return []
 
-    def _begin(self, speech: Span) -> _Utterance:
+    def _begin(self, parts: Sequence[Span]) -> _Utterance | None:
+        """Return a new utterance if there is speech that no final has, more than its echo."""
+        shortest = self._config.speech.min_speech_s * self._rate_hz
+        new = (part for part in parts if part.end - max(part.start, self._open_from) >= shortest)
+        speech = next(new, None)
+        if speech is None:
+            return None
         start = max(self._open_from, speech.start - self._padding)
         self._next_id += 1
         return _Utterance(
