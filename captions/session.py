@@ -83,7 +83,7 @@ class CaptionSession:
         self._tracker = SpeechTracker(
             sample_rate_hz=self._rate_hz,
             config=config.speech,
-            history_s=config.max_utterance_s + config.speech.floor_window_s,
+            history_s=max(config.max_utterance_s, config.speech.floor_window_s),
         )
         self._step = _FRAMES_PER_STEP * self._tracker.frame_length
         self._audio = RecentAudio(self._step)

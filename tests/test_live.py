@@ -158,7 +158,7 @@ def test_silence_says_nothing(client: Client) -> None:
         ("", "invalid_json", 1007, "got no JSON"),
         ("start", "invalid_json", 1007, "got no JSON"),
         ("[" * 100_000, "invalid_json", 1007, "recursion limit"),
-        ("7", "invalid_message", 1008, "dictionary"),
+        ("7", "invalid_message", 1008, "an object"),
         ("{}", "invalid_message", 1008, "'type'"),
         ('{"type": "begin"}', "invalid_message", 1008, "'begin'"),
         ('{"type": "finalize"}', "start_needed", 1008, "got finalize; needed first"),
