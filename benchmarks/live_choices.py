@@ -6,7 +6,8 @@ On a machine that is never behind: audio is fed in steps of 40 ms, and no clock 
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -18,22 +19,60 @@ from benchmarks.live_clips import Clip, count_words, make_talk
 from captions.events import Caption
 from captions.session import CaptionSession
 from captions.settings import CaptionConfig
+from captions.stability import Committing, Stabiliser, Words, num_common
 from predictor import Predictor
 from serving.backend import Backend
 from speech.audio import Waveform
 from speech.pipeline import Pipeline
+from speech.transcript import Word
 
 STEP_S = 0.04
 PAUSE_S = 1.2
-SHOWN: dict[str, dict[str, Any]] = {
-    "as decoded": {"agreement": 1},
-    "last word held back": {"agreement": 1, "held_back_words": 1},
-    "last two words held back": {"agreement": 1, "held_back_words": 2},
-    "two decodings agree": {"agreement": 2},
-    "two agree, last word held back": {"agreement": 2, "held_back_words": 1},
-    "three decodings agree": {"agreement": 3},
-}
 SILENCES_S = (0.4, 0.5, 0.6, 0.8, 1.0)
+
+
+class HoldingBack:
+    """Shows each decoding as it is, but for its last words."""
+
+    def __init__(self, held_back: int) -> None:
+        self._held_back = held_back
+
+    def add(self, words: Sequence[Word]) -> Words:
+        """See `Stabiliser.add`."""
+        return tuple(words[: max(0, len(words) - self._held_back)])
+
+    def replace(self, words: Sequence[Word]) -> None:
+        """See `Stabiliser.replace`."""
+
+
+class Agreeing:
+    """Shows what the last decodings begin with; takes back what they no longer do."""
+
+    def __init__(self, agreement: int) -> None:
+        self._decodings: deque[list[str]] = deque(maxlen=agreement)
+
+    def add(self, words: Sequence[Word]) -> Words:
+        """See `Stabiliser.add`."""
+        self._decodings.append([word.text for word in words])
+        if len(self._decodings) < (self._decodings.maxlen or 1):
+            return ()
+        newest = self._decodings[-1]
+        return tuple(words[: min(num_common(earlier, newest) for earlier in self._decodings)])
+
+    def replace(self, words: Sequence[Word]) -> None:
+        """See `Stabiliser.replace`."""
+
+
+SHOWING: dict[str, Callable[[], Stabiliser]] = {
+    "as decoded": lambda: HoldingBack(0),
+    "last word held back": lambda: HoldingBack(1),
+    "last two words held back": lambda: HoldingBack(2),
+    "what two decodings agree on": lambda: Agreeing(2),
+    "what three decodings agree on": lambda: Agreeing(3),
+    "decoded once, then left": lambda: Committing(agreement=1),
+    "decoded alike twice, then left": lambda: Committing(agreement=2),
+    "decoded alike three times, then left": lambda: Committing(agreement=3),
+}
 
 
 class Remembering:
@@ -66,10 +105,13 @@ class Remembering:
 
 
 def listen(
-    predictor: Predictor, waveform: Waveform, config: CaptionConfig
+    predictor: Predictor,
+    waveform: Waveform,
+    config: CaptionConfig,
+    make_stabiliser: Callable[[], Stabiliser] | None = None,
 ) -> list[tuple[float, Caption]]:
     """Return captions with the seconds of audio after which each was shown."""
-    session, found = CaptionSession(predictor, config), []
+    session, found = CaptionSession(predictor, config, make_stabiliser=make_stabiliser), []
     step = round(STEP_S * predictor.audio.sample_rate_hz)
     for start in range(0, len(waveform), step):
         captions = session.feed(waveform[start : start + step])
@@ -83,23 +125,25 @@ def compare_showing(
     """Return for each way to show words how many are changed, and how late they are shown."""
     rows = []
     for decoder in decoders:
-        for name, values in SHOWN.items():
-            config = replace(CaptionConfig(), partial_decoder=decoder, **values)
-            heard = [listen(predictor, _alone(predictor, clip), config) for clip in clips]
+        for name, make in SHOWING.items():
+            config = replace(CaptionConfig(), partial_decoder=decoder)
+            heard = [listen(predictor, _alone(predictor, clip), config, make) for clip in clips]
             counts = [count_words(c.to_json() for _, c in captions) for captions in heard]
             total = {key: sum(count[key] for count in counts) for key in counts[0]}
             delays = [delay for captions in heard for delay in word_delays(captions)]
-            row = {"partial_decoder": decoder, "shown": name, **total}
+            row = {"partial_decoder": decoder, "showing": name, **total}
             row["changed_of_shown"] = total["changed"] / max(1, total["shown"])
             row["changed_of_final"] = total["changed"] / max(1, total["final"])
-            row["word_delay_mean_s"] = float(np.mean(delays))
-            row["word_delay_p95_s"] = float(np.percentile(delays, 95))
+            row["shown_after_s"], row["shown_for_good_after_s"] = np.mean(delays, axis=0).tolist()
             rows.append(row)
     return rows
 
 
-def word_delays(captions: Sequence[tuple[float, Caption]]) -> list[float]:
-    """Return for each word of the finals how long after its end it was shown for good, in s."""
+def word_delays(captions: Sequence[tuple[float, Caption]]) -> list[tuple[float, float]]:
+    """Return for each word of the finals how long after its end some word was shown in its place.
+
+    And how long after its end that was it, and stayed; both in s.
+    """
     delays = []
     for final_s, final in captions:
         if final.kind == "partial":
@@ -107,12 +151,13 @@ def word_delays(captions: Sequence[tuple[float, Caption]]) -> list[float]:
         shown = [(s, c.text.split()) for s, c in captions if c.id == final.id]
         texts = final.text.split()
         for place, word in enumerate(final.words):
-            at = final_s
+            first = next(s for s, words in shown if len(words) > place)
+            good = final_s
             for s, words in reversed(shown):
                 if words[: place + 1] != texts[: place + 1]:
                     break
-                at = s
-            delays.append(at - word.end_s)
+                good = s
+            delays.append((first - word.end_s, good - word.end_s))
     return delays
 
 

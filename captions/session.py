@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Protocol
 
@@ -12,7 +12,7 @@ import numpy as np
 from captions.events import Caption, Final, Partial, words_later
 from captions.hearing import RecentAudio, SpeechTracker
 from captions.settings import CaptionConfig
-from captions.stability import Stabiliser
+from captions.stability import Committing, Stabiliser
 from predictor import Predictor
 from speech.audio import Waveform
 from speech.decoding.decoder import DecodingOptions
@@ -67,16 +67,19 @@ class CaptionSession:
         config: CaptionConfig | None = None,
         options: DecodingOptions | None = None,
         *,
+        make_stabiliser: Callable[[], Stabiliser] | None = None,
         given_up: threading.Event | None = None,
     ) -> None:
         """Begin at 0 s.
 
         Args:
             options: of both partials and finals: hot words, say.
+            make_stabiliser: what chooses an utterance's words to show; `Committing` if None.
             given_up: set once nobody waits for captions; what is asked then raises `GivenUpError`.
         """
         self._config = config = config or CaptionConfig()
         self._predictor, self._given_up = predictor, given_up
+        self._make_stabiliser = make_stabiliser or (lambda: Committing(agreement=config.agreement))
         self._options = options = options or DecodingOptions()
         self._partial_options = replace(options, decoder=config.partial_decoder or options.decoder)
         self._rate_hz = predictor.audio.sample_rate_hz
@@ -160,9 +163,7 @@ class CaptionSession:
             id=self._next_id - 1,
             start=start,
             speech=Span(max(start, speech.start), speech.end),
-            stabiliser=Stabiliser(
-                agreement=self._config.agreement, held_back_words=self._config.held_back_words
-            ),
+            stabiliser=self._make_stabiliser(),
             decoded_to=start,
         )
 
@@ -192,9 +193,11 @@ class CaptionSession:
             return []
         window = self._window() if is_silent else Span(utterance.start, now)
         transcript = self._whole(window) if is_silent else self._so_far(window)
-        words = words_later(transcript, window.start / self._rate_hz)
-        agreed = utterance.stabiliser.shown(words)
-        shown = words if is_silent else agreed
+        shown = words_later(transcript, window.start / self._rate_hz)
+        if is_silent:
+            utterance.stabiliser.replace(shown)
+        else:
+            shown = utterance.stabiliser.add(shown)
         utterance.decoded_to, utterance.has_partials = now, True
         sure = [word.confidence for word in shown]
         confidence = round(float(np.mean(sure)), 4) if sure else transcript.confidence

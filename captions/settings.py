@@ -17,8 +17,7 @@ class CaptionConfig:
             `speech.padding_s`, so that an utterance's padding is its own.
         max_utterance_s: a longer one is cut at the quietest place of its last third.
         partial_interval_s: audio between two partial results, if the machine keeps up.
-        agreement: a partial shows the words that so many decodings in a row agree on.
-        held_back_words: and of these not the last.
+        agreement: a word is shown once so many decodings in a row have it.
         partial_decoder: greedy or beam; that of the finals if None.
         speech: how speech is told from noise.
     """
@@ -27,7 +26,6 @@ class CaptionConfig:
     max_utterance_s: float = 15.0
     partial_interval_s: float = 0.4
     agreement: int = 2
-    held_back_words: int = 0
     partial_decoder: str | None = None
     speech: SegmentationConfig = field(default_factory=SegmentationConfig)
 
@@ -45,8 +43,5 @@ class CaptionConfig:
             raise ValueError(
                 f"max_utterance_s {self.max_utterance_s} is not in 1 to {self.speech.max_piece_s}"
             )
-        if self.agreement < 1 or self.held_back_words < 0:
-            raise ValueError(
-                f"got agreement {self.agreement}, held_back_words {self.held_back_words}; "
-                "needed: at least 1 and 0"
-            )
+        if self.agreement < 1:
+            raise ValueError(f"got agreement {self.agreement}; needed: at least 1")

@@ -50,7 +50,9 @@ def test_a_word_s_delay_ends_when_it_is_shown_for_good() -> None:
         (1.8, Partial(text="a b", words=at("a b", ends[:2]), **shared)),
         (2.0, Final(text="a b c", words=at("a b c", ends), **shared)),
     ]
-    assert live_choices.word_delays(captions) == pytest.approx([0.3, 0.8, 0.5])
+    assert live_choices.word_delays(captions) == [
+        pytest.approx(pair) for pair in [(0.3, 0.3), (0.2, 0.8), (0.5, 0.5)]
+    ]
 
 
 def test_a_clip_is_trimmed_to_its_sound_and_a_talk_says_where_clips_end() -> None:
@@ -99,7 +101,7 @@ def test_everything_is_measured(
         assert 0 < row["final_delay_p50_ms"] <= row["final_delay_p95_ms"]
         assert row["partials_per_s"] > 0
         assert 0 <= row["words_changed_of_shown"] <= 1
-    assert len(result["showing"]) == 2 * len(live_choices.SHOWN)
+    assert len(result["showing"]) == 2 * len(live_choices.SHOWING)
     assert [row["endpoint_silence_s"] for row in result["silences"]] == [
         None,
         *live_choices.SILENCES_S,

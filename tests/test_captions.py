@@ -18,7 +18,7 @@ from captions.pcm import PcmStream
 from captions.session import CaptionSession
 from captions.settings import CaptionConfig
 from captions.sources import to_pcm
-from captions.stability import Stabiliser
+from captions.stability import Committing
 from config import AudioConfig, GivenUpError
 from predictor import Predictor
 from serving.local import LocalBackend
@@ -188,11 +188,11 @@ def test_silence_says_nothing(predictor: Predictor, waveform: np.ndarray) -> Non
     assert captions_of(CaptionSession(predictor), waveform) == []
 
 
-def test_ten_minutes_of_noise_are_not_kept(predictor: Predictor) -> None:
+def test_noise_is_not_kept_however_long_it_goes_on(predictor: Predictor) -> None:
     session, minute = CaptionSession(predictor), quiet(60.0)
-    for _ in range(10):
+    for _ in range(4):
         assert session.feed(minute) == []
-    assert session.duration_s == 600
+    assert session.duration_s == 240
     kept = session._audio.end - session._audio.start
     assert kept <= 2 * RATE_HZ
     assert len(session._tracker._power) <= 15 / 0.02
@@ -224,7 +224,6 @@ def test_who_has_gone_is_not_worked_for(predictor: Predictor) -> None:
         ({"max_utterance_s": 30.0}, "max_utterance_s 30.0 is not in 1 to 20.0"),
         ({"partial_interval_s": 0.0}, "partial_interval_s 0.0"),
         ({"agreement": 0}, "got agreement 0"),
-        ({"held_back_words": -1}, "held_back_words -1"),
     ],
 )
 def test_settings_are_checked(values: dict, message: str) -> None:
@@ -236,23 +235,46 @@ def words_of(text: str) -> list[Word]:
     return [Word(text=w, start_s=0.0, end_s=0.0, confidence=1.0) for w in text.split()]
 
 
+def timed(*words: tuple[str, float]) -> list[Word]:
+    """Return words of 0.4 s that start at these seconds."""
+    return [
+        Word(text=text, start_s=start_s, end_s=start_s + 0.4, confidence=1.0)
+        for text, start_s in words
+    ]
+
+
+DECODINGS = [
+    timed(("the", 0.1)),
+    timed(("the", 0.1), ("old", 0.6), ("how", 1.1)),
+    timed(("the", 0.1), ("old", 0.6), ("house", 1.1)),
+    timed(("a", 0.1), ("cold", 0.5), ("house", 1.1), ("stood", 1.6)),
+    timed(("a", 0.1), ("cold", 0.5), ("house", 1.1), ("stood", 1.6)),
+]
+
+
 @pytest.mark.parametrize(
-    ("agreement", "held_back", "shown"),
+    ("agreement", "shown"),
     [
-        (1, 0, ["the", "the old how", "the old house", "a old house stood"]),
-        (1, 1, ["", "the old", "the old", "a old house"]),
-        (2, 0, ["", "the", "the old", ""]),
-        (3, 0, ["", "", "the", ""]),
-        (2, 1, ["", "the", "the old", ""]),
+        (1, ["the", "the old how", "the old how", "the old how stood", "the old how stood"]),
+        (2, ["", "the", "the old", "the old house", "the old house stood"]),
+        (3, ["", "", "the", "the", "the"]),
     ],
 )
-def test_words_are_shown_once_decodings_agree(
-    agreement: int, held_back: int, shown: list[str]
+def test_words_are_shown_once_decodings_agree_and_then_left(
+    agreement: int, shown: list[str]
 ) -> None:
-    stabiliser = Stabiliser(agreement=agreement, held_back_words=held_back)
-    decoded = ["the", "the old how", "the old house", "a old house stood"]
-    texts = [" ".join(w.text for w in stabiliser.shown(words_of(text))) for text in decoded]
+    stabiliser = Committing(agreement=agreement)
+    texts = [" ".join(w.text for w in stabiliser.add(words)) for words in DECODINGS]
     assert texts == shown
+
+
+def test_what_replaces_the_words_is_shown_from_then_on() -> None:
+    stabiliser = Committing(agreement=2)
+    for words in DECODINGS[:3]:
+        stabiliser.add(words)
+    stabiliser.replace(DECODINGS[3][:3])
+    assert [word.text for word in stabiliser.add(DECODINGS[3])] == ["a", "cold", "house"]
+    assert [word.text for word in stabiliser.add(DECODINGS[4])][3:] == ["stood"]
 
 
 def test_recent_audio_is_what_was_appended(rng: np.random.Generator) -> None:
