@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import sys
 import time
 from collections.abc import Sequence
@@ -177,6 +178,7 @@ def show(console: Console, title: str, rows: Sequence[dict[str, Any]]) -> None:
 
 def main() -> None:
     """Measure, print, write."""
+    load_before = round(os.getloadavg()[0], 1)  # others' work delays captions
     source = Path(sys.argv[1] if len(sys.argv) > 1 else "Data/samples")
     with exit_codes():
         predictor = load_predictor(ServerConfig(model=uploads.MODEL, compile_clips=False))
@@ -194,6 +196,7 @@ def main() -> None:
     result = {
         "command": "make bench-live SPEECH_CLIPS=FOLDER",
         "machine": machine,
+        "load_average_before": load_before,
         "clips": len(clips),
         "clips_s": sum(len(clip.waveform) for clip in clips) / rate_hz,
         "config": to_json(CaptionConfig()),
