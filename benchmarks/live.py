@@ -118,9 +118,21 @@ async def _speak_together(url: str, talks: Sequence[Talk], rate_hz: int) -> list
     return list(await asyncio.gather(*(speak_later(i, talk) for i, talk in enumerate(talks))))
 
 
+def _server_cpu_s() -> float:
+    """Return the processor time that this process' children have used."""
+    ticks = 0
+    for children in Path("/proc/self/task").glob("*/children"):
+        for child in children.read_text(encoding="utf-8").split():
+            stat = Path("/proc", child, "stat").read_text(encoding="utf-8").rpartition(")")[2]
+            ticks += sum(int(field) for field in stat.split()[11:13])
+    return ticks / os.sysconf("SC_CLK_TCK")
+
+
 def measure(url: str, talks: Sequence[Talk], rate_hz: int) -> dict[str, Any]:
     """Return delays, partials and changed words of speakers at the same time."""
+    cpu_before_s = _server_cpu_s()
     heard = asyncio.run(_speak_together(url, talks, rate_hz))
+    audio_s = sum(len(talk.waveform) for talk in talks) / rate_hz
     delays = [
         delay
         for one, talk in zip(heard, talks, strict=True)
@@ -137,6 +149,7 @@ def measure(url: str, talks: Sequence[Talk], rate_hz: int) -> dict[str, Any]:
         "final_delay_p95_ms": 1000 * float(np.percentile(found, 95)),
         "partials_per_s": float(np.mean([one.partials_per_s() for one in heard])),
         "partials_per_s_least": min(one.partials_per_s() for one in heard),
+        "cpu_s_per_s_of_audio": (_server_cpu_s() - cpu_before_s) / audio_s,
         "words_changed_of_shown": total["changed"] / max(1, total["shown"]),
         "words_changed_of_final": total["changed"] / max(1, total["final"]),
     }
