@@ -20,7 +20,7 @@ from captions.events import Caption
 from captions.pcm import SAMPLE_BYTES, PcmStream
 from captions.session import Captioner, CaptionSession
 from config import GivenUpError, LiveConfig, ModelUnavailableError
-from service.live_inbox import End, FinalizeNow, Inbox
+from service.live_inbox import End, FinalizeNow, Inbox, Item
 from service.live_messages import (
     Close,
     CloseCode,
@@ -28,6 +28,7 @@ from service.live_messages import (
     LiveError,
     Start,
     read_message,
+    read_start,
 )
 from service.model import get_predictor
 
@@ -90,17 +91,11 @@ async def stream(socket: WebSocket) -> None:
     await socket.accept(subprotocol=choose_subprotocol(socket.scope["subprotocols"]))
     sessions: LiveSessions = socket.app.state.live
     session, started = LiveSession(socket, sessions.config), time.perf_counter()
-    code = CloseCode.NORMAL
     try:
         with sessions.place(session):
-            await session.run(sessions.threads)
+            code = await session.run(sessions.threads)
     except LiveError as error:
-        code = error.close_code
-        await _close(socket, session, error)
-    except (WebSocketDisconnect, GivenUpError):
-        code = CloseCode.GONE
-    else:
-        await socket.close(code)
+        code = await session.refuse(error)
     logger.info(
         "%s WS %s -> %d, %.1f s of audio in %.1f s",
         session.id,
@@ -121,14 +116,6 @@ def choose_subprotocol(offered: Sequence[str]) -> str | None:
     return next((name for name in offered if name.startswith(KEY_PREFIX)), None)
 
 
-async def _close(socket: WebSocket, session: LiveSession, error: LiveError) -> None:
-    try:
-        await session.say(error.to_json())
-        await socket.close(error.close_code)
-    except WebSocketDisconnect:
-        pass  # it went first
-
-
 class LiveSession:
     """One client: a task that reads what it sends, and one that works on it in a thread."""
 
@@ -138,6 +125,7 @@ class LiveSession:
         self._ends_at = time.monotonic() + config.max_session_s
         self._given_up = threading.Event()
         self._captioner: Captioner | None = None
+        self._has_started = False
         self.inbox = Inbox()
 
     @property
@@ -145,20 +133,28 @@ class LiveSession:
         """Of the audio that was worked on."""
         return self._captioner.duration_s if self._captioner else 0.0
 
-    async def run(self, threads: CapacityLimiter) -> None:
-        """Caption until the client has enough.
-
-        Raises:
-            LiveError: what the client is to be told before the socket is closed.
-            WebSocketDisconnect, GivenUpError: it went, or does not read.
-        """
-        start = await self._read_start()
-        captioner, pcm = await self._open(start)
+    async def run(self, threads: CapacityLimiter) -> CloseCode:
+        """Caption until the client has enough, has gone, or is told why not; close the socket."""
         reading = asyncio.create_task(self._read())
         try:
-            await self._work(_Hearing(captioner, pcm), threads, words=start.words)
+            await self._work(threads)
+            await self._socket.close(CloseCode.NORMAL)
+        except LiveError as error:
+            return await self.refuse(error)
+        except (WebSocketDisconnect, GivenUpError):
+            return CloseCode.GONE
         finally:
             reading.cancel()
+        return CloseCode.NORMAL
+
+    async def refuse(self, error: LiveError) -> CloseCode:
+        """Say why and close the socket."""
+        try:
+            await self.say(error.to_json())
+            await self._socket.close(error.close_code)
+        except WebSocketDisconnect:
+            return CloseCode.GONE
+        return error.close_code
 
     async def say(self, message: dict[str, Any]) -> None:
         """Send a message; a client that does not read for long is as good as gone."""
@@ -168,40 +164,23 @@ class LiveSession:
         except TimeoutError:
             raise WebSocketDisconnect(CloseCode.GONE, "it does not read") from None
 
-    async def _open(self, start: Start) -> tuple[Captioner, PcmStream]:
+    async def _open(self, start: Start) -> _Hearing:
+        """Make what hears the audio, and say that it is ready."""
         try:
             predictor = await get_predictor(self._socket)
         except ModelUnavailableError as error:
             raise _unavailable(error) from error
         options = start.options(predictor.pipeline.alphabet)
         self._captioner = CaptionSession(predictor, options=options, given_up=self._given_up)
-        pcm = PcmStream(
-            sample_rate_hz=start.sample_rate_hz, model_rate_hz=predictor.audio.sample_rate_hz
-        )
-        bytes_per_s = SAMPLE_BYTES * start.sample_rate_hz
+        model_rate_hz, rate_hz = predictor.audio.sample_rate_hz, start.sample_rate_hz
         self.inbox.set_sizes(
-            max_bytes=round(self._config.max_buffered_s * bytes_per_s),
-            worthwhile_bytes=round(_WORTHWHILE_S * bytes_per_s),
+            max_bytes=round(self._config.max_buffered_s * rate_hz * SAMPLE_BYTES),
+            worthwhile_bytes=round(_WORTHWHILE_S * rate_hz * SAMPLE_BYTES),
         )
-        await self.say(
-            {
-                "type": "ready",
-                "session": self.id,
-                "model": predictor.pipeline.name,
-                "sample_rate_hz": start.sample_rate_hz,
-            }
-        )
-        return self._captioner, pcm
-
-    async def _read_start(self) -> Start:
-        message = await self._receive()
-        needed = 'needed first: {"type": "start", "sample_rate_hz": 16000}, as text'
-        if isinstance(message, bytes):
-            raise LiveError("start_needed", f"got audio; {needed}", CloseCode.UNSUPPORTED)
-        start = read_message(message)
-        if not isinstance(start, Start):
-            raise LiveError("start_needed", f"got {start.type}; {needed}", CloseCode.POLICY)
-        return start
+        ready = {"session": self.id, "model": predictor.pipeline.name, "sample_rate_hz": rate_hz}
+        await self.say({"type": "ready", **ready})
+        pcm = PcmStream(sample_rate_hz=rate_hz, model_rate_hz=model_rate_hz)
+        return _Hearing(self._captioner, pcm)
 
     async def _read(self) -> None:
         """Put what the client sends into the inbox; while that is full nothing is read."""
@@ -239,6 +218,10 @@ class LiveSession:
         return content
 
     def _take(self, message: str | bytes) -> None:
+        if not self._has_started:
+            self.inbox.put(read_start(message))
+            self._has_started = True
+            return
         if isinstance(message, bytes):
             self.inbox.put_audio(message)
             return
@@ -246,26 +229,30 @@ class LiveSession:
         if isinstance(command, Start):
             raise LiveError("invalid_message", "got a second start", CloseCode.POLICY)
         if isinstance(command, Finalize):
-            self.inbox.put_finalize()
+            self.inbox.put(FinalizeNow())
         elif isinstance(command, Close):
             self.inbox.end(End())
 
-    async def _work(self, hearing: _Hearing, threads: CapacityLimiter, *, words: bool) -> None:
+    async def _work(self, threads: CapacityLimiter) -> None:
+        start = await self.inbox.get()
+        if not isinstance(start, Start):
+            raise _reason(start)
+        hearing = await self._open(start)
+
         async def caption(work: Callable[..., list[Caption]], *arguments: object) -> None:
             for found in await self._run(work, *arguments, threads=threads):
-                await self.say(found.to_json(words=words))
+                await self.say(found.to_json(words=start.words))
 
         while not isinstance(item := await self.inbox.get(), End):
-            if isinstance(item, FinalizeNow):
+            if isinstance(item, bytearray):
+                await caption(hearing.hear, bytes(item))
+            else:
                 await caption(hearing.finalize)
                 await self.say({"type": "finalized"})
-            else:
-                await caption(hearing.hear, bytes(item))
-        if item.is_gone:
-            raise GivenUpError("the client went")
-        await caption(hearing.finalize)
-        if item.error:
-            raise item.error
+        if not item.is_gone:
+            await caption(hearing.finalize)
+        if item.is_gone or item.error:
+            raise _reason(item)
         await self.say({"type": "closed", "duration_s": round(self.duration_s, 3)})
 
     async def _run(
@@ -296,6 +283,13 @@ class _Hearing:
 
     def finalize(self) -> list[Caption]:
         return self._captioner.feed(self._pcm.flush()) + self._captioner.finalize()
+
+
+def _reason(end: Item) -> Exception:
+    """Return why nothing more comes, if that was not the client's wish."""
+    if isinstance(end, End) and end.error and not end.is_gone:
+        return end.error
+    return GivenUpError("the client went")
 
 
 def _unavailable(error: ModelUnavailableError) -> LiveError:

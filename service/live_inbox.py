@@ -1,4 +1,4 @@
-"""What a live client has sent and nobody has worked on yet: bounded, in order."""
+"""What a live client has sent and nobody has worked on yet: bounded, and in order."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass
 
-from service.live_messages import LiveError
+from service.live_messages import LiveError, Start
 
 _MAX_ITEMS = 32
 
@@ -24,7 +24,7 @@ class End:
     is_gone: bool = False
 
 
-Item = bytearray | FinalizeNow | End
+Item = Start | bytearray | FinalizeNow | End
 
 
 class Inbox:
@@ -35,7 +35,7 @@ class Inbox:
 
     def __init__(self) -> None:
         self._max_bytes = self._worthwhile_bytes = 1
-        self._items: deque[bytearray | FinalizeNow] = deque()
+        self._items: deque[Start | bytearray | FinalizeNow] = deque()
         self._end: End | None = None
         self._changed = asyncio.Event()
 
@@ -55,9 +55,9 @@ class Inbox:
             self._items.append(bytearray(pcm))
         self._changed.set()
 
-    def put_finalize(self) -> None:
-        """Add a command behind the audio that waits."""
-        self._items.append(FinalizeNow())
+    def put(self, item: Start | FinalizeNow) -> None:
+        """Add what is to be worked on after the audio that waits."""
+        self._items.append(item)
         self._changed.set()
 
     def end(self, end: End) -> None:

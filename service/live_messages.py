@@ -99,3 +99,14 @@ def read_message(text: str) -> ClientMessage:
     place = ".".join(str(part) for part in first["loc"])
     message = f"{place}: {first['msg']}" if place else first["msg"]
     raise LiveError("invalid_message", message, CloseCode.POLICY)
+
+
+def read_start(message: str | bytes) -> Start:
+    """Return what a client's first message says; `LiveError` if it is no start."""
+    needed = 'needed first: {"type": "start", "sample_rate_hz": 16000}, as text'
+    if isinstance(message, bytes):
+        raise LiveError("start_needed", f"got audio; {needed}", CloseCode.UNSUPPORTED)
+    start = read_message(message)
+    if not isinstance(start, Start):
+        raise LiveError("start_needed", f"got {start.type}; {needed}", CloseCode.POLICY)
+    return start

@@ -370,6 +370,14 @@ def test_a_service_that_stops_says_the_finals_first(
     assert (messages[-1]["code"], code) == ("server_stopping", 1012)
 
 
+def test_a_service_that_stops_does_not_wait_for_who_says_nothing(served: Served) -> None:
+    with served.client() as client:
+        served.wait_until(lambda: len(served.sessions) == 1)
+        served.server.should_exit = True
+        (error,), code = client.hear_all()
+    assert (error["code"], code) == ("server_stopping", 1012)
+
+
 def test_without_a_model_the_client_is_told_to_try_later(
     server_config: ServerConfig, tmp_path: Path
 ) -> None:
