@@ -37,8 +37,8 @@ from speech.audio import write_atomically
 from terminal import exit_codes
 
 SPEAKERS = (1, 2, 4, 8, 16, 32)
-TALK_S = 40.0
-WARM_UP_S = 60.0
+TALK_S = 30.0
+WARM_UP_S = 45.0
 PAUSE_S = 1.2
 CHUNK_S = 0.04
 END_TOLERANCE_S = 0.25

@@ -28,7 +28,7 @@ from speech.transcript import Word
 
 STEP_S = 0.04
 PAUSE_S = 1.2
-SILENCES_S = (0.4, 0.5, 0.6, 0.8, 1.0)
+SILENCES_S = (0.35, 0.4, 0.5, 0.7, 1.0)
 
 
 class HoldingBack:

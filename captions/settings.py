@@ -22,12 +22,12 @@ class CaptionConfig:
         speech: how speech is told from noise.
     """
 
-    endpoint_silence_s: float = 0.4
+    endpoint_silence_s: float = 0.35
     max_utterance_s: float = 15.0
     partial_interval_s: float = 0.4
     agreement: int = 2
     partial_decoder: str | None = None
-    speech: SegmentationConfig = field(default_factory=SegmentationConfig)
+    speech: SegmentationConfig = field(default_factory=lambda: SegmentationConfig(padding_s=0.175))
 
     def __post_init__(self) -> None:
         for name in ("endpoint_silence_s", "max_utterance_s", "partial_interval_s"):
