@@ -9,18 +9,18 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from starlette.concurrency import run_in_threadpool
 
 from config import ModelError, ModelUnavailableError, ServerConfig
 from predictor import load_predictor
-from service import openai, page, upload
+from service import live, openai, page, upload
 from service.errors import add_error_answers
 from service.limits import BodyLimit, Turns
 from service.model import Loader, load_once
 from service.request_log import RequestLog, open_logs
+from service.server import make_server
 from settings import read_settings
 
 logger = logging.getLogger("stt.api")
@@ -41,6 +41,7 @@ def create_app(config: ServerConfig, *, load: Loader) -> FastAPI:
     app.state.loading, app.state.on_ready = threading.Lock(), lambda: None
     app.include_router(upload.router)
     app.include_router(openai.router)
+    app.include_router(live.router)
     page.mount_page(app)
     app.add_middleware(
         BodyLimit,
@@ -60,6 +61,7 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
         logging.getLogger(name).setLevel(logging.INFO)
     config: ServerConfig = app.state.config
     app.state.checking = CapacityLimiter(_MAX_CHECKS)
+    app.state.live = live.LiveSessions(config.live)
     app.state.turns = Turns(max_running=config.max_running, max_waiting=config.max_waiting)
     try:
         await run_in_threadpool(load_once, app)
@@ -97,9 +99,7 @@ def serve(config: ServerConfig) -> None:
     logging.getLogger("stt").addHandler(terminal)
     print(f"Loading {config.model.name}", flush=True)
     app = create_app(config, load=load_predictor)
-    server = uvicorn.Server(
-        uvicorn.Config(app, host=config.host, port=config.port, log_level="warning")
-    )
+    server = make_server(app, config)
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.create_server((config.host, config.port), family=family) as listener:
         # Connections inherit it. Without it a body waits up to 40 ms for its headers' receipt.

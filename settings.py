@@ -8,18 +8,19 @@ from typing import Any
 from pydantic import ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
-from config import BatchingConfig, RemoteConfig, ServerConfig
+from config import BatchingConfig, LiveConfig, RemoteConfig, ServerConfig
 
 _DEFAULTS = ServerConfig()
 _REMOTE = "tf_serving"
 _BATCHING = "batch_"
+_LIVE = "live_"
 
 
 class Settings(BaseSettings):
     """`STT_HOST`, `STT_PORT`, `STT_TF_SERVING` and so on; the fields of `ServerConfig`.
 
     `tf_serving` is the address of a `RemoteConfig`, and `tf_serving_…` its other fields; `batch_…`
-    are those of a `BatchingConfig`.
+    are those of a `BatchingConfig`, `live_…` of a `LiveConfig`.
     """
 
     model_config = SettingsConfigDict(env_prefix="STT_", frozen=True, env_ignore_empty=True)
@@ -36,6 +37,9 @@ class Settings(BaseSettings):
     max_waiting: int = _DEFAULTS.max_waiting
     batch_max_clips: int = _DEFAULTS.batching.max_clips
     batch_wait_ms: float = _DEFAULTS.batching.wait_ms
+    live_max_sessions: int = _DEFAULTS.live.max_sessions
+    live_idle_s: float = _DEFAULTS.live.idle_s
+    live_max_session_s: float = _DEFAULTS.live.max_session_s
     compile_clips: bool = _DEFAULTS.compile_clips
     tf_serving: str | None = None
     tf_serving_model: str | None = None
@@ -62,7 +66,8 @@ def read_settings(**given: Any) -> ServerConfig:
     fields = _pop(values, f"{_REMOTE}_")
     remote = None if address is None else RemoteConfig(address=address, **fields)
     batching = BatchingConfig(**_pop(values, _BATCHING))
-    return ServerConfig(**values, batching=batching, remote=remote)
+    live = LiveConfig(**_pop(values, _LIVE))
+    return ServerConfig(**values, batching=batching, live=live, remote=remote)
 
 
 def _pop(values: dict[str, Any], prefix: str) -> dict[str, Any]:
