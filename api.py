@@ -10,7 +10,6 @@ import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import uvicorn
 from anyio import CapacityLimiter
 from fastapi import FastAPI
 from opentelemetry.trace import TracerProvider
@@ -19,8 +18,7 @@ from starlette.middleware.cors import CORSMiddleware
 
 from config import ModelError, ServerConfig
 from predictor import load_predictor
-from service import health, metrics, mobile, openai, upload
-from service.connections import timed_connections
+from service import health, live, metrics, mobile, openai, page, upload
 from service.errors import add_error_answers
 from service.health import Readiness
 from service.keys import Keys
@@ -32,14 +30,14 @@ from service.observer import ServiceObserver
 from service.origins import WebSocketOrigins
 from service.rate import RateLimit
 from service.request_log import ID_HEADER, RequestLog
+from service.server import make_server
 from service.tracing import open_tracing, telemetry_of, tracer_of
 from settings import read_settings
 
 logger = logging.getLogger("stt.api")
 
 _MAX_CHECKS = 4
-_HEAD_TIMEOUT_S = 30.0
-_ROUTERS = (upload.router, openai.router, mobile.router, health.router, metrics.router)
+_ROUTERS = (upload.router, openai.router, live.router, mobile.router, health.router, metrics.router)
 
 
 def create_app(
@@ -71,6 +69,7 @@ def create_app(
     )
     for router in _ROUTERS:
         app.include_router(router)
+    page.mount_page(app)
     _add_middleware(app, config)
     add_error_answers(app)
     return app
@@ -103,6 +102,7 @@ def _add_middleware(app: FastAPI, config: ServerConfig) -> None:
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     config: ServerConfig = app.state.config
     app.state.checking = CapacityLimiter(_MAX_CHECKS)
+    app.state.live = live.LiveSessions(config.live)
     app.state.turns = Turns(max_running=config.max_running, max_waiting=config.max_waiting)
     app.state.metrics.watch_queues(
         requests=lambda: app.state.turns.present, clips=lambda: num_waiting_clips(app)
@@ -152,16 +152,7 @@ def _print(line: str) -> None:
 
 
 def _listen(app: FastAPI, config: ServerConfig, log_level: int) -> None:
-    server = uvicorn.Server(
-        uvicorn.Config(
-            app,
-            log_config=None,
-            log_level=log_level,
-            access_log=False,
-            http=timed_connections(min(_HEAD_TIMEOUT_S, config.limits.body_timeout_s)),
-            timeout_graceful_shutdown=config.limits.graceful_s,
-        )
-    )
+    server = make_server(app, config, log_level=log_level)
     family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
     with socket.create_server((config.host, config.port), family=family) as listener:
         # Connections inherit it. Without it a body waits up to 40 ms for its headers' receipt.

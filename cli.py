@@ -17,6 +17,7 @@ import cli_analysis
 import cli_augment
 import cli_language_model
 import cli_learning_rate
+import cli_listen
 import cli_synthesis
 from cli_training import app
 from cli_tuning import tune
@@ -31,6 +32,7 @@ app.command()(cli_analysis.analyze)
 app.command()(cli_synthesis.synthesise)
 app.command()(cli_synthesis.recombine)
 app.command("find-learning-rate")(cli_learning_rate.find_learning_rate)
+app.command()(cli_listen.listen)
 app.command("augment-preview")(cli_augment.augment_preview)
 
 

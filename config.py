@@ -393,6 +393,35 @@ class BatchingConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LiveConfig:
+    """Live captions over a WebSocket; beyond these a client is told why, and its session ends.
+
+    Args:
+        max_sessions: at a time.
+        idle_s: longest time without audio or keepalive, or in which a client reads nothing.
+        max_session_s: longest session.
+        max_buffered_s: of audio that waits for the model; then no more is read from the client.
+        max_message_bytes: of one message.
+    """
+
+    max_sessions: int = 32
+    idle_s: float = 30.0
+    max_session_s: float = 14_400.0
+    max_buffered_s: float = 5.0
+    max_message_bytes: int = 1024 * 1024
+
+    def __post_init__(self) -> None:
+        _check(self.max_sessions >= 1, f"live_max_sessions {self.max_sessions} is under 1")
+        for name in ("idle_s", "max_session_s", "max_buffered_s"):
+            value = getattr(self, name)
+            _check(0 < value < inf, f"live_{name} {value} is not over 0")
+        _check(
+            self.max_message_bytes >= 1024,
+            f"live_max_message_bytes {self.max_message_bytes} is under 1024",
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """The HTTP service; `api.py` reads these from `STT_…` variables.
 
@@ -415,6 +444,7 @@ class ServerConfig:
     max_running: int = 32
     max_waiting: int = 64
     batching: BatchingConfig = field(default_factory=BatchingConfig)
+    live: LiveConfig = field(default_factory=LiveConfig)
     compile_clips: bool = True
     remote: RemoteConfig | None = None
     access: AccessConfig = field(default_factory=AccessConfig)

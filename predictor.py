@@ -203,6 +203,27 @@ class Predictor:
         self.observer.transcribed([transcript], time.perf_counter() - begun)
         return transcript
 
+    def transcribe_clip(
+        self,
+        waveform: Waveform,
+        options: DecodingOptions | None = None,
+        *,
+        given_up: threading.Event | None = None,
+    ) -> Transcript:
+        """Transcribe a clip that is known to have speech, as one piece; nothing is logged.
+
+        Args:
+            waveform: float32 `[samples]` in [-1, 1] at the model's rate, some seconds.
+
+        Raises:
+            GivenUpError: `given_up` was set before it began.
+        """
+        (log_probs,) = self.backend.log_probs([waveform], given_up)
+        with self._decoding:
+            decoded = self.decoder.decode(log_probs, options)
+        n_best = options.n_best if options else 1
+        return self._join([(Span(0, len(waveform)), decoded)], len(waveform), n_best=n_best)
+
     def _decode_all(
         self,
         pieces: Sequence[Piece],

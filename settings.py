@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from config import BatchingConfig, RemoteConfig, ServerConfig
+from config import BatchingConfig, LiveConfig, RemoteConfig, ServerConfig
 from service_config import AccessConfig, LimitsConfig, LogConfig
 
 T = TypeVar("T")
@@ -17,6 +17,7 @@ T = TypeVar("T")
 _DEFAULTS = ServerConfig()
 _REMOTE = "tf_serving"
 _BATCHING = "batch_"
+_LIVE = "live_"
 
 
 def _split(given: Any) -> Any:
@@ -32,7 +33,7 @@ class Settings(BaseSettings):
     """`STT_HOST`, `STT_PORT`, `STT_TF_SERVING` and so on; the fields of `ServerConfig`.
 
     `tf_serving` is the address of a `RemoteConfig`, and `tf_serving_…` its other fields; `batch_…`
-    are those of a `BatchingConfig`. Lists are separated by commas.
+    are those of a `BatchingConfig`, `live_…` of a `LiveConfig`. Lists are separated by commas.
     """
 
     model_config = SettingsConfigDict(env_prefix="STT_", frozen=True, env_ignore_empty=True)
@@ -49,6 +50,9 @@ class Settings(BaseSettings):
     max_waiting: int = _DEFAULTS.max_waiting
     batch_max_clips: int = _DEFAULTS.batching.max_clips
     batch_wait_ms: float = _DEFAULTS.batching.wait_ms
+    live_max_sessions: int = _DEFAULTS.live.max_sessions
+    live_idle_s: float = _DEFAULTS.live.idle_s
+    live_max_session_s: float = _DEFAULTS.live.max_session_s
     compile_clips: bool = _DEFAULTS.compile_clips
     api_keys: CommaSeparated = ()
     allow_open: bool = False
@@ -85,10 +89,17 @@ def read_settings(**given: Any) -> ServerConfig:
     others = _pop(values, f"{_REMOTE}_")
     remote = None if address is None else RemoteConfig(address=address, **others)
     batching = BatchingConfig(**_pop(values, _BATCHING))
+    live = LiveConfig(**_pop(values, _LIVE))
     access, limits = _pop_fields(values, AccessConfig), _pop_fields(values, LimitsConfig)
     log = LogConfig(format=values.pop("log_format"), transcripts=values.pop("log_transcripts"))
     return ServerConfig(
-        **values, batching=batching, remote=remote, access=access, limits=limits, log=log
+        **values,
+        batching=batching,
+        live=live,
+        remote=remote,
+        access=access,
+        limits=limits,
+        log=log,
     )
 
 

@@ -72,10 +72,12 @@ class Metrics:
         self._requests.labels(route, method, str(status)).inc()
         self._request_seconds.labels(route).observe(elapsed_s)
 
-    def count_audio(self, scope: Scope | None, *, audio_s: float, elapsed_s: float) -> None:
-        """Count audio that was transcribed for a request."""
+    def count_audio(
+        self, scope: Scope | None, *, audio_s: float, elapsed_s: float | None = None
+    ) -> None:
+        """Count audio that was transcribed for a request; None: it came no faster than it was said."""
         self._audio_seconds.labels(route_of(scope or {})).inc(audio_s)
-        if audio_s > 0:
+        if elapsed_s is not None and audio_s > 0:
             self._real_time_factor.observe(elapsed_s / audio_s)
 
 

@@ -90,6 +90,21 @@ def levels_of(
 ) -> Levels:
     """Return float32 `[frames, bands]`: the mean power about each whole frame, in dB.
 
+    Bands as those of `frame_power`.
+    """
+    power = frame_power(waveform, sample_rate_hz, config, band_hz=band_hz)
+    return to_levels(power, config)
+
+
+def frame_power(
+    waveform: Waveform,
+    sample_rate_hz: int,
+    config: SegmentationConfig,
+    *,
+    band_hz: float = math.inf,
+) -> Levels:
+    """Return float32 `[frames, bands]`: the power of each whole frame.
+
     The bands start at `config.low_cut_hz`; each is `band_hz` wide, the last one up to twice that.
     """
     if waveform.ndim != 1:
@@ -99,7 +114,11 @@ def levels_of(
     first_bin = min(math.ceil(config.low_cut_hz / bin_hz), num_bins - 1)
     width = max(1, round(min(band_hz / bin_hz, num_bins)))
     bands = [first_bin, *range(first_bin + width, num_bins - width + 1, width)]
-    power = _band_power(waveform, frame_length, bands)
+    return _band_power(waveform, frame_length, bands)
+
+
+def to_levels(power: Levels, config: SegmentationConfig) -> Levels:
+    """Return the mean about each frame of float32 `[frames, bands]` powers, in dB."""
     if len(power):
         reach = reach_of(config)
         around = np.pad(power, ((reach, reach), (0, 0)), mode="edge")
@@ -163,6 +182,16 @@ def join_runs(runs: NDArray[np.int64], config: SegmentationConfig) -> NDArray[np
     apart = np.flatnonzero(silences * config.frame_s >= config.min_silence_s)
     firsts, lasts = np.append(-1, apart) + 1, np.append(apart, len(runs) - 1)
     return np.stack([runs[firsts, 0], runs[lasts, 1]], axis=1) if len(runs) else runs
+
+
+def speech_runs(levels: Levels, config: SegmentationConfig) -> NDArray[np.int64]:
+    """Return int64 `[parts, 2]`: the first frame of each part that is speech, and behind its last.
+
+    Args:
+        levels: float32 `[frames]`, of all that is heard.
+    """
+    parts = join_runs(loud_runs(over_noise(levels, config), config), config)
+    return parts[is_speech(parts, config)]
 
 
 def is_speech(parts: NDArray[np.int64], config: SegmentationConfig) -> NDArray[np.bool_]:

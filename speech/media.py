@@ -48,6 +48,7 @@ def opened_media(file: BinaryIO, demuxer: str) -> Iterator[MediaSource]:
             stdin=source,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
+            process_group=0,  # an interrupt from the keyboard is not for it: what runs is finished
         )
     try:
         yield MediaSource(process)

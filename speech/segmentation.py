@@ -12,12 +12,9 @@ from speech.audio import Waveform
 from speech.loudness import (
     SegmentationConfig,
     frame_length_of,
-    is_speech,
-    join_runs,
     levels_of,
-    loud_runs,
-    over_noise,
     quietest_frame,
+    speech_runs,
 )
 
 _BAND_HZ = 1000.0
@@ -149,11 +146,9 @@ class _Recording:
 
     def loud_parts(self) -> list[Span]:
         """Return the speech without padding."""
-        runs = loud_runs(over_noise(self._levels, self._config), self._config)
-        parts = join_runs(runs, self._config)
         spans = [
             Span(start * self._frame_length, end * self._frame_length)
-            for start, end in parts[is_speech(parts, self._config)].tolist()
+            for start, end in speech_runs(self._levels, self._config).tolist()
         ]
         if spans and spans[-1].end == len(self._levels) * self._frame_length:
             spans[-1] = Span(spans[-1].start, self._num_samples)  # with what made no whole frame

@@ -30,6 +30,7 @@ COMMANDS = (
     "serve",
     "lm build",
     "lm tune",
+    "listen",
 )
 
 

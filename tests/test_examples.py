@@ -44,6 +44,7 @@ SAMPLE = "Data/samples/sample.wav"
 PIPELINE = "Models/english-small/pipeline.json"
 README = (ROOT / "examples/README.md").read_text(encoding="utf-8")
 SHOWN = dict(re.findall(r"```sh\n([^\n]*)\n```\n\n```text\n(.*?)```", README, re.DOTALL))
+LIVE = {line: SHOWN.pop(line) for line in [*SHOWN] if "live_captions" in line}
 START = ".venv/bin/stt model-server"
 
 

@@ -13,6 +13,7 @@ OURS = {
     "cli_augment",
     "cli_language_model",
     "cli_learning_rate",
+    "cli_listen",
     "cli_synthesis",
     "cli_training",
     "cli_tuning",
@@ -25,6 +26,7 @@ OURS = {
     "terminal",
     "transcription",
 } | {
+    "captions",
     "service",
     "serving",
     "speech",
@@ -36,7 +38,8 @@ MAY_IMPORT = {
     "speech": {"config", "quiet_start"},
     "serving": {"config", "speech"},
     "predictor": {"config", "speech", "serving", "quiet_start"},
-    "service": {"config", "predictor", "service_config", "speech"},
+    "captions": {"config", "predictor", "speech"},
+    "service": {"captions", "config", "predictor", "service_config", "speech"},
     "settings": {"config", "service_config"},
     "server_flags": {"config"},
     "transcription": {"config", "speech", "predictor"},
@@ -57,6 +60,7 @@ MAY_IMPORT = {
     "cli_augment": {"config", "quiet_start", "speech", "terminal", "training"},
     "cli_language_model": {"cli_training", "config", "speech", "terminal", "training"},
     "cli_learning_rate": {"cli_training", "quiet_start", "terminal", "training"},
+    "cli_listen": {"captions", "config", "predictor", "settings", "speech", "terminal"},
     "cli_synthesis": {
         "cli_training",
         "config",
@@ -77,6 +81,7 @@ SOURCES = [
     path
     for pattern in (
         "*.py",
+        "captions/**/*.py",
         "service/**/*.py",
         "speech/**/*.py",
         "serving/**/*.py",
@@ -105,7 +110,7 @@ def test_a_module_imports_only_what_lies_left_of_it(path: Path) -> None:
     assert imported(path) & OURS <= allowed
 
 
-@pytest.mark.parametrize("folder", ["speech", "service", "serving"])
+@pytest.mark.parametrize("folder", ["captions", "speech", "service", "serving"])
 def test_what_serves_never_imports_keras(folder: str) -> None:
     files = [*ROOT.glob(f"{folder}/**/*.py"), ROOT / "predictor.py", ROOT / "api.py"]
     assert not [str(path) for path in files if "keras" in imported(path)]
@@ -114,7 +119,7 @@ def test_what_serves_never_imports_keras(folder: str) -> None:
 def test_packages_have_empty_init_files() -> None:
     files = [
         p
-        for folder in ("service", "speech", "serving", "training")
+        for folder in ("captions", "service", "speech", "serving", "training")
         for p in ROOT.glob(f"{folder}/**/__init__.py")
     ]
     assert files

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import sys
 import tracemalloc
+from pathlib import Path
 from tempfile import SpooledTemporaryFile
 
 import numpy as np
@@ -154,6 +156,21 @@ def test_without_pyav_libsndfile_reads_what_it_can(
     assert likeness(read(content), chirp(1.0, RATE_HZ)) > 0.97
     with pytest.raises(AudioError, match="cannot read the audio"):
         read(b"OggS" + bytes(100))
+
+
+@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+def test_an_interrupt_from_the_keyboard_does_not_end_the_decoder() -> None:
+    """It goes to a whole group of processes; a service that stops finishes what runs."""
+    blocks = read_blocks(io.BytesIO(encode("m4a", chirp(9.0, 48_000), 48_000)), CONFIG)
+    first = next(blocks)
+    mine = os.getpgrp()
+    (child,) = (
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/stat")
+        if path.read_text().rsplit(")", 1)[1].split()[1] == str(os.getpid())
+    )
+    assert os.getpgid(child) != mine
+    assert len(first) + sum(map(len, blocks)) > 8.9 * RATE_HZ
 
 
 def test_a_video_without_sound_is_refused() -> None:

@@ -1,0 +1,76 @@
+/** Errors in plain words: what happened, and what to do. */
+
+/** @type {Record<number, [string, string]>} */
+const WORDS = {
+  0: [
+    "The server did not answer.",
+    "Check that it runs and that you are connected, then try again.",
+  ],
+  400: [
+    "The server cannot read this as audio.",
+    "Play it to check that it is whole, or save it as WAV or FLAC.",
+  ],
+  401: ["This server asks for an API key.", "Enter the key above; the file is then sent again."],
+  403: ["This key may not do that.", "Use another API key."],
+  404: ["This server has no such service.", "Ask who runs it whether it is up to date."],
+  408: [
+    "The recording took too long to arrive.",
+    "Save it as FLAC, MP3 or Opus, which are smaller, and send that.",
+  ],
+  413: [
+    "The recording is too large or too long.",
+    "Cut it into parts, or save it as FLAC, MP3 or Opus.",
+  ],
+  415: ["This server does not read this kind of audio.", "Save it as WAV, FLAC, MP3 or Ogg."],
+  422: ["The server did not accept the options.", "Look at decoder, beam width and hot words."],
+  429: ["You have sent too much at once.", "Wait a little, then try again."],
+  503: ["The server is busy, or its model is not ready.", "Wait a little, then try again."],
+};
+
+/** What went wrong, in words for the person at the page. */
+export class PlainError extends Error {
+  /**
+   * @param {number} status of HTTP; 0 if there was no answer
+   * @param {{detail?: string, param?: string, retryAfterS?: number, requestId?: string}} [more]
+   *   `detail` is the server's own words, `param` the field that they are about
+   */
+  constructor(status, { detail = "", param = "", retryAfterS = 0, requestId = "" } = {}) {
+    const sought = requestId || "the request";
+    const failed = `Try again. If it stays, look for ${sought} in the server's log.`;
+    const [what, todo] = WORDS[isOption(status, param) ? 422 : status] ?? [
+      "The server failed.",
+      failed,
+    ];
+    super(what);
+    this.status = status;
+    this.todo = todo;
+    this.detail = detail;
+    this.retryAfterS = retryAfterS;
+  }
+}
+
+/**
+ * @param {number} status
+ * @param {string} param
+ */
+const isOption = (status, param) => status === 400 && param !== "" && param !== "file";
+
+/**
+ * Return the server's own words in the body of an error, whichever form it has.
+ *
+ * @param {string} body
+ * @returns {{detail: string, param: string}}
+ */
+export function readError(body) {
+  try {
+    const { error, detail } = JSON.parse(body);
+    if (error) return { detail: error.message, param: error.param ?? "" };
+    if (typeof detail === "string") return { detail, param: "" };
+    return {
+      detail: detail.map((/** @type {{msg: string}} */ one) => one.msg).join("; "),
+      param: "",
+    };
+  } catch {
+    return { detail: "", param: "" };
+  }
+}

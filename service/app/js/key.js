@@ -1,0 +1,60 @@
+/** The API key: kept for this tab only, asked for when the server wants one. */
+
+import { find } from "./dom.js";
+
+const NAME = "stt-api-key";
+
+/** @returns {string} the key, or nothing */
+export const apiKey = () => sessionStorage.getItem(NAME) ?? "";
+
+/**
+ * Return what says the key to the server, in a request's headers.
+ *
+ * @returns {Record<string, string>}
+ */
+export function keyHeaders() {
+  const key = apiKey();
+  return key ? { Authorization: `Bearer ${key}` } : {};
+}
+
+/**
+ * Return what says the key where a browser can set no headers: subprotocols of a WebSocket. The
+ * server answers with the first, so that the key does not come back.
+ *
+ * @returns {string[]}
+ */
+export function keyProtocols() {
+  const key = apiKey();
+  return key ? ["stt", `stt-key.${key}`] : [];
+}
+
+/** Show the field for the key, and say so if the one that was given is wrong. */
+export function askForKey() {
+  find("#key-problem").textContent = apiKey() ? "The server does not take this key." : "";
+  const form = find("#key-form");
+  if (!form.hidden) return;
+  form.hidden = false;
+  find("#key").focus();
+}
+
+/**
+ * Take the key that is entered.
+ *
+ * @param {() => void} onKey called once there is a new one
+ */
+export function startKeyForm(onKey) {
+  const form = find("#key-form");
+  const field = /** @type {HTMLInputElement} */ (find("#key"));
+  form.addEventListener("submit", (event) => {
+    event.preventDefault();
+    const key = field.value.trim();
+    if (!/^[\x21-\x7e]+$/.test(key)) {
+      find("#key-problem").textContent = "A key has no spaces and only plain characters.";
+      return;
+    }
+    sessionStorage.setItem(NAME, key);
+    field.value = "";
+    form.hidden = true;
+    onKey();
+  });
+}

@@ -1,0 +1,95 @@
+/** Records from the microphone: a level meter while it runs, a file at the end. */
+
+import { find } from "./dom.js";
+import { shortTime } from "./formats.js";
+import { openMicrophone } from "./microphone.js";
+import { toWav } from "./wav.js";
+
+/** @typedef {import("./microphone.js").Samples} Samples */
+
+/** What both recording and live captions show: how loud it is, and for how long. */
+export class Meter {
+  /** @param {HTMLElement} panel */
+  constructor(panel) {
+    this.level = find(".level", panel);
+    this.clock = find(".clock", panel);
+    this.shown = 0;
+  }
+
+  /**
+   * @param {number} peak in [0, 1]
+   * @param {number} seconds
+   */
+  show(peak, seconds) {
+    const loudness = peak > 0 ? Math.max(0, 1 + Math.log10(peak) / 2.5) : 0; // 50 dB across
+    this.shown = Math.max(loudness, 0.8 * this.shown);
+    const percent = Math.round(100 * this.shown);
+    this.level.style.setProperty("--level", `${percent}%`);
+    this.level.setAttribute("aria-valuenow", String(percent));
+    this.clock.textContent = shortTime(seconds);
+  }
+}
+
+/** Keeps what the microphone hears until it is ended. */
+export class Recorder {
+  /** @param {() => void} onFull called when it has to end: it is too long, or the device is gone */
+  constructor(onFull) {
+    this.onFull = onFull;
+    /** @type {Samples[]} */
+    this.chunks = [];
+    this.numSamples = 0;
+    this.wanted = false;
+    /** @type {import("./microphone.js").Microphone | null} */
+    this.microphone = null;
+    this.meter = new Meter(find("#recording"));
+  }
+
+  /**
+   * @param {number} rateHz
+   * @param {number} maxDurationS
+   */
+  async start(rateHz, maxDurationS) {
+    this.chunks = [];
+    this.numSamples = 0;
+    this.wanted = true;
+    this.meter.show(0, 0);
+    const onChunk = (/** @type {Samples} */ samples, /** @type {number} */ peak) => {
+      this.chunks.push(samples);
+      this.numSamples += samples.length;
+      const seconds = this.numSamples / (this.microphone?.rateHz ?? rateHz);
+      this.meter.show(peak, seconds);
+      if (seconds > maxDurationS - 1) this.onFull();
+    };
+    const microphone = await openMicrophone(rateHz, { onChunk, onLost: this.onFull });
+    if (this.wanted) this.microphone = microphone;
+    else await microphone.close();
+  }
+
+  /**
+   * Close the microphone; the first to ask gets the file, if anything was heard.
+   *
+   * @returns {Promise<File | null>}
+   */
+  async end() {
+    const microphone = this.microphone;
+    this.microphone = null;
+    this.wanted = false;
+    if (!microphone) return null;
+    await microphone.close();
+    return this.numSamples ? wavFile(this.chunks, microphone.rateHz, "Recording") : null;
+  }
+}
+
+/**
+ * @param {Samples[]} chunks
+ * @param {number} rateHz
+ * @param {string} what
+ * @returns {File}
+ */
+export function wavFile(chunks, rateHz, what) {
+  const now = new Date();
+  const clock = [now.getHours(), now.getMinutes(), now.getSeconds()].map((part) =>
+    String(part).padStart(2, "0"),
+  );
+  return new File([toWav(chunks, rateHz)], `${what} ${clock.join(".")}.wav`, { type: "audio/wav" });
+}

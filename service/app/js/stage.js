@@ -1,0 +1,86 @@
+/** The finished recording that is shown: its words, its sound, and what can be saved. */
+
+import { copy, find, icon, make, save } from "./dom.js";
+import { FORMATS, lengthOf } from "./formats.js";
+import { Player } from "./player.js";
+import { Words } from "./words.js";
+
+/** @typedef {import("./queue.js").Item} Item */
+
+/** Shows one item of the queue. */
+export class Stage {
+  constructor() {
+    /** @type {Item | null} */
+    this.item = null;
+    this.words = new Words(find("#words"), (timeS) => this.player.seek(timeS));
+    this.player = new Player((timeS) => this.words.light(timeS, !this.player.audio.paused));
+    find("#copy").addEventListener("click", () => void this.copy());
+    find("#formats").append(...FORMATS.map((format) => this.saver(format)));
+    addEventListener("keydown", (event) => this.space(event));
+  }
+
+  /** @param {Item} item one that is done */
+  show(item) {
+    const transcript = /** @type {import("./api.js").Transcript} */ (item.transcript);
+    this.item = item;
+    find("#result").hidden = false;
+    find("#empty").hidden = true;
+    find("#result-name").textContent = item.file.name;
+    find("#result-facts").textContent = factsOf(transcript);
+    find("#copy-label").textContent = "Copy text";
+    this.words.show(transcript.words);
+    find("#no-words").hidden = transcript.words.length > 0;
+    find("#shades").hidden = !transcript.words.some((word) => word.confidence !== null);
+    this.player.load(item.file, transcript.durationS);
+  }
+
+  /** Show nothing. */
+  clear() {
+    this.item = null;
+    this.player.unload();
+    find("#result").hidden = true;
+    find("#empty").hidden = false;
+  }
+
+  async copy() {
+    const copied = await copy(this.item?.transcript?.text ?? "");
+    find("#copy-label").textContent = copied ? "Copied" : "Not allowed";
+    find("#news").textContent = copied ? "Text copied" : "The browser does not allow copying";
+  }
+
+  /** @param {typeof FORMATS[number]} format */
+  saver({ suffix, type, write }) {
+    const button = make("button", { type: "button", "aria-label": `Download ${suffix}` });
+    button.append(icon("download"), suffix);
+    button.addEventListener("click", () => {
+      if (!this.item?.transcript) return;
+      const stem = this.item.file.name.replace(/\.[^.]*$/, "");
+      save(`${stem}.${suffix}`, write(this.item.transcript), type);
+    });
+    return button;
+  }
+
+  /**
+   * Let the space bar play, where it means nothing else.
+   *
+   * @param {KeyboardEvent} event
+   */
+  space(event) {
+    const target = /** @type {HTMLElement} */ (event.target);
+    if (
+      event.key !== " " ||
+      !this.item ||
+      target.closest("button, input, select, textarea, summary, a")
+    )
+      return;
+    event.preventDefault();
+    this.player.toggle();
+  }
+}
+
+/** @param {import("./api.js").Transcript} transcript */
+function factsOf({ durationS, words, confidence }) {
+  const facts = [lengthOf(durationS), `${words.length} ${words.length === 1 ? "word" : "words"}`];
+  if (confidence !== null && words.length) facts.push(`${Math.round(100 * confidence)} % sure`);
+  return facts.join(" · ");
+}

@@ -1,0 +1,53 @@
+"""The server around the service: how sockets are read, and how it stops."""
+
+from __future__ import annotations
+
+import socket
+
+import uvicorn
+from fastapi import FastAPI
+
+from config import ServerConfig
+from service.connections import timed_connections
+from service.live import LiveSessions
+
+_HEAD_TIMEOUT_S = 30.0
+
+
+class Server(uvicorn.Server):
+    """Ends live sessions, with their finals, before it closes connections."""
+
+    def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
+        super().__init__(config)
+        self._app = app
+
+    async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
+        """Stop; what was asked before is answered."""
+        sessions: LiveSessions = self._app.state.live
+        await sessions.stop()
+        await super().shutdown(sockets)
+
+
+def make_server(app: FastAPI, config: ServerConfig, *, log_level: str | int = "warning") -> Server:
+    """Return a server for the service; `config` says where, and how large a message may be.
+
+    Pings keep connections open on their way, but a pong may be late: it comes behind the audio
+    that waits. Audio does not compress.
+    """
+    return Server(
+        app,
+        uvicorn.Config(
+            app,
+            host=config.host,
+            port=config.port,
+            log_config=None,
+            log_level=log_level,
+            access_log=False,
+            http=timed_connections(min(_HEAD_TIMEOUT_S, config.limits.body_timeout_s)),
+            timeout_graceful_shutdown=config.limits.graceful_s,
+            ws="websockets-sansio",
+            ws_max_size=config.live.max_message_bytes,
+            ws_ping_timeout=None,
+            ws_per_message_deflate=False,
+        ),
+    )

@@ -1,0 +1,81 @@
+// What is done with the microphone, and with the player.
+import { button, inState, open, seconds, shownText, words } from "./parts.mjs";
+
+export async function record({ page, forS }) {
+  await button(page, "Record").click();
+  await page.waitForFunction(() => document.querySelector("#recording .level").ariaValueNow > 30);
+  const level = await page.locator("#recording .level").getAttribute("aria-valuenow");
+  await seconds(forS);
+  await button(page, "Stop and transcribe").click();
+  await inState(page, "Recording", "done").waitFor();
+  return {
+    text: await shownText(page),
+    level: Number(level),
+    state: await page.locator(".item-state").innerText(),
+  };
+}
+
+export async function refused({ page }) {
+  const problem = page.locator("#sound-problem:not(:empty)");
+  const found = {};
+  for (const name of ["Record", "Live captions"]) {
+    await button(page, name).click();
+    await problem.waitFor();
+    found[name] = await problem.innerText();
+    await button(page, name).waitFor();
+  }
+  return found;
+}
+
+export async function discard({ page }) {
+  await button(page, "Record").click();
+  await page.waitForFunction(() => document.querySelector("#recording .level").ariaValueNow > 0);
+  await button(page, "Discard").click();
+  await button(page, "Record").waitFor();
+  return { items: await page.locator(".item").count() };
+}
+
+export async function captions({ page }) {
+  await button(page, "Live captions").click();
+  await page.locator("#captions-partial span").nth(2).waitFor();
+  const partial = await page.locator("#captions-partial").innerText();
+  const paler = await page.evaluate(() => {
+    const ink = (selector) => getComputedStyle(document.querySelector(selector)).color;
+    return ink("#captions-partial") !== ink("#captions-final");
+  });
+  await page.locator("#captions-final p").waitFor();
+  const final = await page.locator("#captions-final p").first().innerText();
+  await button(page, "Stop").click();
+  await inState(page, "Live captions", "done").waitFor();
+  return { partial, paler, final, kept: await shownText(page) };
+}
+
+export async function seek({ page, file, index }) {
+  await open(page, file);
+  const word = words(page).nth(index);
+  await word.click();
+  const lit = () =>
+    page
+      .locator("#words [aria-current]")
+      .evaluateAll((all) => all.map((one) => one.firstChild.textContent));
+  const at = () => page.evaluate(() => document.querySelector("#audio").currentTime);
+  const found = {
+    word: await word.evaluate((one) => one.firstChild.textContent),
+    atS: await at(),
+    lit: await lit(),
+  };
+  await button(page, "Play").click();
+  await page.waitForFunction(
+    (before) =>
+      document.querySelector("#words [aria-current]")?.title !== before &&
+      document.querySelector("#words [aria-current]"),
+    await word.getAttribute("title"),
+  );
+  await button(page, "Pause").click();
+  return {
+    ...found,
+    laterS: await at(),
+    laterLit: await lit(),
+    clock: await page.locator("#time").innerText(),
+  };
+}

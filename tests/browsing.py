@@ -1,0 +1,124 @@
+"""How the tests use the page at `/app/`: the service on a free port, and a browser that obeys."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from tests.example_clients import NO_NETWORK, ROOT, free_ports, run
+
+FOLDER = ROOT / "tests/browser"
+NPM = [
+    "npm",
+    "ci",
+    "--prefer-offline",
+    "--ignore-scripts",
+    "--no-audit",
+    "--no-fund",
+    "--fetch-retries=1",
+    "--fetch-retry-mintimeout=2000",
+]
+SCREENSHOTS = "PAGE_SCREENSHOTS"
+
+
+@contextmanager
+def running_service(logs: Path, **environment: str) -> Iterator[str]:
+    """Run `python api.py` with the bundled model on a free port; yield its address."""
+    (port,) = free_ports(1)
+    variables = {"STT_PORT": str(port), "STT_LOG_FOLDER": str(logs), "PYTHONPATH": str(ROOT)}
+    process = subprocess.Popen(
+        [sys.executable, "api.py"], cwd=ROOT, env={**os.environ, **variables, **environment}
+    )
+    try:
+        address = f"http://127.0.0.1:{port}"
+        for _ in range(480):
+            assert process.poll() is None, "the service ended"
+            try:
+                httpx.get(f"{address}/")
+                break
+            except httpx.TransportError:
+                time.sleep(0.25)
+        yield address
+    finally:
+        process.terminate()
+        process.wait(60)
+
+
+def install_packages(folder: Path) -> None:
+    """Copy tests/browser to `folder` and install its packages there, or skip the test."""
+    if not shutil.which("node") or not shutil.which("npm"):
+        pytest.skip("needs node and npm")
+    shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("node_modules"))
+    done = run([*NPM, "--prefix", str(folder)])
+    if re.search(NO_NETWORK, done.stderr):
+        pytest.skip("npm reaches no registry")
+    assert done.returncode == 0, done.stderr
+
+
+def find_chromium() -> str:
+    """Return where Chromium is, or skip the test."""
+    found = shutil.which("chromium") or shutil.which("chromium-browser")
+    if not found:
+        pytest.skip("needs a browser: the Debian package chromium")
+    return found
+
+
+@dataclass
+class Browser:
+    """A Chromium that runs the flows of tests/browser/flows.mjs, each in a new profile."""
+
+    process: subprocess.Popen[str]
+
+    def __call__(self, flow: str, *, expected: str = r"(?!)", **given: Any) -> Any:
+        """Return what a flow returns; the page may complain only of what is `expected`."""
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(json.dumps({"flow": flow, **given}), file=self.process.stdin, flush=True)
+        answer = json.loads(self.process.stdout.readline())
+        assert "error" not in answer, answer["error"]
+        problems = [text for text in answer["problems"] if not re.search(expected, text)]
+        assert not problems, "\n".join(problems)
+        return answer["value"]
+
+
+@contextmanager
+def running_browser(
+    packages: Path, *, url: str, microphone: Path, downloads: Path
+) -> Iterator[Browser]:
+    """Start a browser whose microphone hears a WAV file over and over."""
+    settings = {
+        "url": url,
+        "chromium": find_chromium(),
+        "microphone": str(microphone),
+        "folder": str(downloads),
+        "screenshots": os.environ.get(SCREENSHOTS, ""),
+    }
+    process = subprocess.Popen(
+        ["node", str(packages / "runner.mjs"), json.dumps(settings)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    with process:
+        try:
+            yield Browser(process)
+        finally:
+            assert process.stdin is not None
+            process.stdin.close()
+            try:
+                process.wait(30)
+            except subprocess.TimeoutExpired:
+                process.kill()

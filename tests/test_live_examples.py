@@ -1,0 +1,85 @@
+"""The clients of live captions in `examples/`, as its README runs them, against a real service."""
+
+from __future__ import annotations
+
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import soundfile
+
+from config import ServerConfig
+from predictor import load_predictor
+from tests.example_clients import BIN, copy_node_client, free_ports, run
+from tests.live_server import Served, serving
+from tests.test_examples import LIVE
+
+SAMPLE = "Data/samples/sample.wav"
+
+
+@pytest.fixture(scope="module")
+def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    config = ServerConfig(log_folder=tmp_path_factory.mktemp("logs"), compile_clips=False)
+    with serving(config, load_predictor) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def node_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("node") / "node"
+    copy_node_client(folder)
+    return folder
+
+
+@pytest.fixture(params=["python", "node"])
+def command(request: pytest.FixtureRequest) -> list[str]:
+    if request.param == "python":
+        return [sys.executable, "-W", "error", "examples/live_captions.py"]
+    if not shutil.which("node"):
+        pytest.skip("needs node")
+    return ["node", str(request.getfixturevalue("node_folder") / "live_captions.mjs")]
+
+
+def test_the_readme_shows_both() -> None:
+    assert len(LIVE) == 2
+
+
+@pytest.mark.parametrize(("line", "shown"), LIVE.items())
+def test_a_line_of_the_readme_prints_what_it_shows(
+    line: str, shown: str, served: Served, request: pytest.FixtureRequest
+) -> None:
+    if line.startswith("node "):
+        folder = request.getfixturevalue("node_folder")
+        line = line.replace("examples/node", str(folder))
+    line = f"{line.replace('.venv/bin', str(BIN))} --url {served.url}"
+    done = run(["bash", "-c", line])
+    assert (done.stdout, done.stderr, done.returncode) == (shown, "", 0)
+
+
+def test_partials_are_printed_if_asked_for(command: list[str], served: Served) -> None:
+    done = run([*command, SAMPLE, "--url", served.url, "--partials", "--speed", "2"])
+    *partials, final = done.stdout.splitlines()
+    assert done.returncode == 0
+    assert len(partials) >= 3
+    assert all(line.startswith("  ") for line in partials)
+    assert final.startswith("the old house")
+
+
+def test_what_goes_wrong_is_one_line(command: list[str], served: Served, tmp_path: Path) -> None:
+    soundfile.write(tmp_path / "stereo.wav", [[0.0, 0.0]], 16_000, subtype="PCM_16")
+    soundfile.write(tmp_path / "slow.wav", [0.0], 4000, subtype="PCM_16")
+    away = f"ws://127.0.0.1:{free_ports(1)[0]}/v1/stream"
+    for arguments, wanted in [
+        (["no.wav", "--url", served.url], "cannot read no.wav"),
+        (["README.md", "--url", served.url], "README.md is not a WAV file"),
+        ([str(tmp_path / "stereo.wav"), "--url", served.url], "got 2 channels, 16 bits"),
+        ([str(tmp_path / "slow.wav"), "--url", served.url], "8000"),
+        ([SAMPLE, "--url", away], ""),
+    ]:
+        done = run([*command, *arguments])
+        (line,) = done.stderr.splitlines()
+        assert (done.returncode, done.stdout) == (1, "")
+        assert line.startswith("error: ")
+        assert wanted in line
