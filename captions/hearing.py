@@ -48,7 +48,7 @@ class RecentAudio:
 class SpeechTracker:
     """The levels of the last seconds, and where they say that there is speech.
 
-    The same measure as for whole recordings (`speech.segmentation`), but that the noise floor is
+    The same measure as for whole recordings (`speech.loudness`), but that the noise floor is
     that of the past: what is to come is not known.
     """
 

@@ -24,7 +24,7 @@ from predictor import Predictor
 from serving.local import LocalBackend
 from speech.audio import decode_native
 from speech.decoding.decoder import Decoder
-from speech.loudness import SegmentationConfig
+from speech.loudness import SegmentationConfig, levels_of
 from speech.segmentation import Span
 from speech.transcript import Word
 from tests.clips import babble
@@ -286,6 +286,16 @@ def test_recent_audio_is_what_was_appended(rng: np.random.Generator) -> None:
     assert (audio.start, audio.end) == (400, 1000)
     for start, end in [(400, 1000), (450, 451), (599, 601), (500, 600)]:
         np.testing.assert_array_equal(audio.between(start, end), whole[start:end])
+
+
+def test_the_tracker_s_levels_are_those_of_the_whole() -> None:
+    tracker = SpeechTracker(sample_rate_hz=RATE_HZ, config=SegmentationConfig(), history_s=30.0)
+    said = joined(quiet(1.0), babble(2.0))
+    said = said[: len(said) // (2 * tracker.frame_length) * 2 * tracker.frame_length]
+    for block in said.reshape(-1, 2 * tracker.frame_length):
+        tracker.append(block)
+    whole = levels_of(said, RATE_HZ, SegmentationConfig())[:, 0]
+    np.testing.assert_allclose(tracker._levels, whole, atol=1e-3)
 
 
 def test_the_tracker_s_quietest_place_is_where_the_level_is_lowest() -> None:
