@@ -75,7 +75,7 @@ class Metrics:
     def count_audio(
         self, scope: Scope | None, *, audio_s: float, elapsed_s: float | None = None
     ) -> None:
-        """Count audio that a request had transcribed; None: it came no faster than it was said."""
+        """Count audio that was transcribed; of live audio the time it took says nothing: None."""
         self._audio_seconds.labels(route_of(scope or {})).inc(audio_s)
         if elapsed_s is not None and audio_s > 0:
             self._real_time_factor.observe(elapsed_s / audio_s)

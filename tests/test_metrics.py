@@ -89,6 +89,21 @@ def test_the_model_the_queues_and_the_process_are_told(client: TestClient) -> No
     assert value(client, "process_open_fds") > 0
 
 
+def test_live_sessions_are_counted_while_they_are_open(client: TestClient) -> None:
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_json({"type": "start", "sample_rate_hz": 22_050})
+        assert socket.receive_json()["type"] == "ready"
+        assert value(client, "stt_live_sessions") == 1
+        socket.send_bytes(bytes(22_050))
+        socket.send_json({"type": "close"})
+        while socket.receive_json()["type"] != "closed":
+            pass
+        assert socket.receive()["type"] == "websocket.close"
+    assert value(client, "stt_live_sessions") == 0
+    assert value(client, "stt_audio_seconds_total", route="/v1/stream") == pytest.approx(0.5)
+    assert value(client, "stt_requests_total", route="/v1/stream", method="WS", code="1000") == 1
+
+
 def test_queues_are_read_when_somebody_asks() -> None:
     metrics, lengths = Metrics(), [3, 5]
     metrics.watch_queues(requests=lambda: lengths[0], clips=lambda: lengths[1])
