@@ -18,19 +18,18 @@ from quiet_start import start_tensorflow
 from serving.backend import Backend, check_wanted
 from serving.micro_batching import MicroBatcher
 from speech.audio import Waveform, decode_native
-from speech.decoding.beam import join_hypotheses
-from speech.decoding.decoder import Decoded, DecodedWord, Decoder, DecodingOptions
+from speech.batches import BATCH_SECONDS, batches_of, groups_of
+from speech.decoding.decoder import Decoded, Decoder, DecodingOptions
+from speech.decoding.joining import join_pieces
 from speech.loudness import SegmentationConfig
 from speech.pipeline import Pipeline
 from speech.segmentation import Span, cut
 from speech.stream_cutting import Piece, cut_stream
-from speech.transcript import Alternative, Transcript, Word
+from speech.transcript import Transcript
 
 logger = logging.getLogger("stt.predictor")
 
-BATCH_SECONDS = 60.0
 FIRST_SECONDS = 3.0  # to whoever listens: soon
-MAX_BATCH = 16
 
 
 class Observer(Protocol):
@@ -192,7 +191,8 @@ class Predictor:
 
         rate = self.audio.sample_rate_hz
         pieces = cut_stream(counted(), sample_rate_hz=rate, config=self._segmentation)
-        for group in self._groups(pieces, FIRST_SECONDS if heard else BATCH_SECONDS):
+        first_s = FIRST_SECONDS if heard else BATCH_SECONDS
+        for group in groups_of(pieces, first_s=first_s, sample_rate_hz=rate):
             for piece, decoded in zip(
                 group, self._decode_all(group, options, given_up), strict=True
             ):
@@ -233,7 +233,8 @@ class Predictor:
     ) -> list[Decoded]:
         """Return what the pieces say, in order; those of like length are computed together."""
         decoded: dict[int, Decoded] = {}
-        for batch in self._batches([len(piece.samples) for piece in pieces]):
+        lengths = [len(piece.samples) for piece in pieces]
+        for batch in batches_of(lengths, sample_rate_hz=self.audio.sample_rate_hz):
             answers = self._decode([pieces[i] for i in batch], options, given_up)
             decoded.update(zip(batch, answers, strict=True))
             if progress:
@@ -272,67 +273,10 @@ class Predictor:
         ]
         return [i for i, _ in found], [piece for _, piece in found]
 
-    def _groups(self, pieces: Iterable[Piece], seconds: float) -> Iterator[list[Piece]]:
-        """Yield pieces in a row: the first `seconds` or more, then twice as much, up to a batch."""
-        group: list[Piece] = []
-        for piece in pieces:
-            group.append(piece)
-            held = sum(len(piece.samples) for piece in group)
-            if held >= seconds * self.audio.sample_rate_hz or len(group) == MAX_BATCH:
-                yield group
-                group, seconds = [], min(2 * seconds, BATCH_SECONDS)
-        if group:
-            yield group
-
-    def _batches(self, lengths: Sequence[int]) -> Iterator[list[int]]:
-        limit = BATCH_SECONDS * self.audio.sample_rate_hz
-        batch: list[int] = []
-        for i in sorted(range(len(lengths)), key=lambda i: lengths[i]):
-            too_long = lengths[i] * (len(batch) + 1) > limit
-            if batch and (too_long or len(batch) == MAX_BATCH):
-                yield batch
-                batch = []
-            batch.append(i)
-        if batch:
-            yield batch
-
     def _join(
         self, parts: Sequence[tuple[Span, Decoded]], num_samples: int, *, n_best: int
     ) -> Transcript:
-        words = tuple(word for span, part in parts for word in self._words(part.words, span))
-        hypotheses = join_hypotheses([part.hypotheses for _, part in parts], n_best=n_best)
-        weights = [max(1, len(part.words)) for _, part in parts]
-        sure = [part.confidence for _, part in parts]
-        confidence = np.average(sure, weights=weights) if parts else 1.0
-        return Transcript(
-            text=hypotheses[0].text,
-            confidence=round(float(confidence), 4),
-            duration_s=round(num_samples / self.audio.sample_rate_hz, 3),
-            model=self.pipeline.name,
-            words=words,
-            alternatives=tuple(
-                Alternative(text=h.text, score=round(h.score, 4))
-                for h in (hypotheses if n_best > 1 else ())
-            ),
-        )
-
-    def _words(self, words: Sequence[DecodedWord], span: Span) -> Iterator[Word]:
-        """Give words the times of the recording.
-
-        A word's sound goes on for about a frame after its last letter's: measured on words joined
-        with known silences, `tests/test_word_times.py`.
-        """
-        rate, frame_s = self.audio.sample_rate_hz, self.pipeline.output_frame_s
-        offset_s, longest_s = span.start / rate, span.num_samples / rate
-        followings = [word.start for word in words[1:]] + [word.end + 1 for word in words[-1:]]
-        for word, following in zip(words, followings, strict=True):
-            end = min(word.end + 1, max(following, word.end))
-            yield Word(
-                text=word.text,
-                start_s=round(offset_s + min(word.start * frame_s, longest_s), 3),
-                end_s=round(offset_s + min(end * frame_s, longest_s), 3),
-                confidence=round(word.confidence, 4),
-            )
+        return join_pieces(parts, num_samples, pipeline=self.pipeline, n_best=n_best)
 
 
 def load_predictor(config: ServerConfig, *, tuned: bool = True) -> Predictor:

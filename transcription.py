@@ -8,8 +8,9 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 from config import AudioError
-from predictor import MAX_BATCH, Predictor
+from predictor import Predictor
 from speech.audio import AUDIO_SUFFIXES, Waveform, decode_any
+from speech.batches import MAX_BATCH
 from speech.decoding.decoder import DecodingOptions
 from speech.transcript import Transcript
 

@@ -16,7 +16,7 @@ from google.protobuf import text_format
 
 import settings
 from config import ServerConfig
-from predictor import MAX_BATCH
+from speech.batches import MAX_BATCH
 from tests.deployment import (
     APPS,
     BY_NAME,

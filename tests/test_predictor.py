@@ -9,9 +9,10 @@ import numpy as np
 import pytest
 
 from config import AudioError, ModelError, ServerConfig
-from predictor import MAX_BATCH, Predictor, load_predictor
+from predictor import Predictor, load_predictor
 from serving.local import LocalBackend, newest_version
 from speech.audio import decode_native, encode_native
+from speech.batches import MAX_BATCH
 from speech.decoding.decoder import DecodingOptions
 from speech.decoding.hotwords import HotWord
 from speech.pipeline import Pipeline, read_pipeline, write_pipeline

@@ -11,8 +11,8 @@ import pytest
 
 import transcription
 from config import AudioConfig, AudioError
-from predictor import MAX_BATCH
 from speech.audio import Waveform
+from speech.batches import MAX_BATCH
 from speech.transcript import Transcript
 from transcription import GROUP_S, transcribe_files
 
