@@ -45,7 +45,7 @@ def export_litert(folder: Path, *, precision: Precision = "float32") -> Path:
         raise ModelError("LiteRT has no bfloat16 weights; needed: float32, float16 or int8")
     pipeline = read_pipeline(folder)
     weights = read_weights(load_network(folder / "model.keras", pipeline))
-    network = InferenceNetwork(weights.convolutions)
+    network = InferenceNetwork(weights.convolutions, fast=False)
     converter = _make_converter(network, fold_weights(weights), pipeline)
     if precision == "int8":
         converter.optimizations = [tf.lite.Optimize.DEFAULT]

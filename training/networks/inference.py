@@ -95,9 +95,15 @@ def transpose_recurrent(weights: InferenceWeights) -> InferenceWeights:
 class InferenceNetwork:
     """The network's form; its weights are handed to each call."""
 
-    def __init__(self, convolutions: list[Convolution]) -> None:
+    def __init__(self, convolutions: list[Convolution], *, fast: bool = True) -> None:
+        """Take the convolutions' strides and paddings.
+
+        Args:
+            fast: fewer products where a convolution allows it; not where kernels must be constants.
+        """
         self._strides = [block.stride for block in convolutions]
         self._paddings = [block.padding for block in convolutions]
+        self._fast = fast
 
     def compute(
         self, weights: InferenceWeights, features: tf.Tensor, num_frames: tf.Tensor
@@ -133,9 +139,9 @@ class InferenceNetwork:
         of few channels, and products with all frames are TensorFlow's own.
         """
         x = features[..., tf.newaxis]
-        first, *others = weights.convolutions
-        x, num_frames = self._convolve(0, first, x, num_frames)
-        x, num_frames = _compiled(self._convolve_others)(others, x, num_frames)
+        for i, block in enumerate(weights.convolutions):
+            x, num_frames = self._convolve(i, block, x, num_frames)
+        x = _to_time_major(x)
         run, last = _compiled(_run_compiled), num_frames[0] - 1
         for forward, backward in weights.recurrent:
             ahead = run(_project(x, forward), forward, last, 0, 1)
@@ -147,23 +153,19 @@ class InferenceNetwork:
         self, i: int, block: ConvolutionWeights, x: tf.Tensor, num_frames: tf.Tensor
     ) -> tuple[tf.Tensor, tf.Tensor]:
         stride, (frames, bins) = self._strides[i], self._paddings[i]
-        padding = [[0, 0], [frames] * 2, [bins] * 2, [0, 0]]
-        x = tf.nn.conv2d(tf.cast(x, block.kernel.dtype), block.kernel, stride, padding)
+        x = tf.cast(x, block.kernel.dtype)
+        if self._is_fast(i, block):
+            x = convolve_fast(x, block.kernel, stride[1], (frames, bins))
+        else:
+            padding = [[0, 0], [frames] * 2, [bins] * 2, [0, 0]]
+            x = tf.nn.conv2d(x, block.kernel, stride, padding)
         return _activate(x, block.bias, (num_frames + stride[0] - 1) // stride[0])
 
-    def _convolve_others(
-        self, blocks: list[ConvolutionWeights], x: tf.Tensor, num_frames: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor]:
-        """Return frames `[frames, batch, channels]` of all convolutions but the first."""
-        for i, block in enumerate(blocks, start=1):
-            stride, padding = self._strides[i], self._paddings[i]
-            if stride[0] == 1:
-                x = tf.cast(x, block.kernel.dtype)
-                x = convolve_fast(x, block.kernel, stride[1], padding)
-                x, num_frames = _activate(x, block.bias, num_frames)
-            else:
-                x, num_frames = self._convolve(i, block, x, num_frames)
-        return _to_time_major(x), num_frames
+    def _is_fast(self, i: int, block: ConvolutionWeights) -> bool:
+        """Whether `convolve_fast` can do it and pays: sums of fewer bits would lose too much."""
+        has_many_channels = block.kernel.shape[2] > 1
+        is_exact = block.kernel.dtype == tf.float32
+        return self._fast and self._strides[i][0] == 1 and has_many_channels and is_exact
 
 
 def _compiled(function: Any) -> Any:
