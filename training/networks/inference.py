@@ -135,8 +135,8 @@ class InferenceNetwork:
         """Return the same for a batch of one clip, with weights from `transpose_recurrent`.
 
         Parts of it are compiled, when they are first run and for each number of frames anew. The
-        two directions of a layer are two parts, which run at the same time. The first convolution,
-        of few channels, and products with all frames are TensorFlow's own.
+        two directions of a layer are two parts, which run at the same time. Convolutions and
+        products with all frames are TensorFlow's own.
         """
         x = features[..., tf.newaxis]
         for i, block in enumerate(weights.convolutions):
