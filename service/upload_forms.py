@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -14,11 +14,14 @@ from speech.transcript import Transcript
 MAX_N_BEST = 20
 MAX_BEAM_WIDTH = 128
 MAX_HOTWORDS = 100
+MAX_HOTWORD_CHARACTERS = 200  # what is left of them without punctuation has a limit of its own
 MEDIA_TYPES = {
     "text": "text/plain",
     "srt": "application/x-subrip",
     "vtt": "text/vtt",
 }
+
+HotWordText = Annotated[str, Field(max_length=MAX_HOTWORD_CHARACTERS)]
 
 
 class UploadQuery(BaseModel):
@@ -43,7 +46,7 @@ class UploadQuery(BaseModel):
         description="Texts that the beam search keeps; the model's own if not set.",
         examples=[32],
     )
-    hotwords: list[str] = Field(
+    hotwords: list[HotWordText] = Field(
         [],
         max_length=MAX_HOTWORDS,
         description="Words to listen for: `phrase`, or `phrase:8` with a weight.",
