@@ -16,8 +16,8 @@ CLIENT = "stt.client"
 KEY_PROTOCOL = "stt-key."
 METRICS_PATH = "/metrics"
 _NEEDED = "needed: `Authorization: Bearer KEY` or `X-API-Key: KEY`"
-_OPEN = frozenset(["/", "/ready/", "/app", "/docs", "/redoc", "/openapi.json"])
-_OPEN_BELOW = ("/health/", "/app/", "/docs/")
+_OPEN = frozenset(["/", "/ready/", "/app", "/docs", "/openapi.json"])
+_OPEN_BELOW = ("/health/", "/app/")
 
 
 class Keys:

@@ -270,6 +270,13 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(browser: Browser, tmp_path: Path
     assert shown["kept"] == [1, 1], "the options, and the key"
 
 
+def test_the_api_is_described_without_another_host(browser: Browser) -> None:
+    """Neither the browser's console nor its network may show what the policy keeps out."""
+    shown = browser("description")
+    assert shown["title"] == "Speech to text: the API"
+    assert shown["routes"] >= 10
+
+
 @pytest.mark.skipif(SCREENSHOTS not in os.environ, reason=f"{SCREENSHOTS} names no folder")
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("name", "width", "height"), [("desktop", 1280, 800), ("phone", 390, 844)])

@@ -83,6 +83,14 @@ export async function key({ page, file, large, key }) {
   };
 }
 
+export async function description({ page }) {
+  await page.getByRole("link", { name: "API", exact: true }).click();
+  const route = page.locator(".opblock", { hasText: "/v1/audio/transcriptions" });
+  await route.locator("button").first().click();
+  await button(page, "Try it out").waitFor();
+  return { title: await page.title(), routes: await page.locator(".opblock").count() };
+}
+
 /** Run axe in the page, by the browser's own hand: the page's policy keeps other scripts out. */
 async function faults(page) {
   const network = await page.context().newCDPSession(page);
