@@ -65,9 +65,15 @@ export async function key({ page, file, large, key }) {
     await form.getByLabel("Key").fill(text);
     await form.getByRole("button", { name: "Use" }).click();
   };
+  const said = async () => {
+    await form.locator("#key-problem:not(:empty)").waitFor();
+    return form.locator("#key-problem").innerText();
+  };
+  await use("wrong-key/with=others@");
+  const impossible = await said();
   await use("wrong-key-wrong-key");
-  await form.locator("#key-problem:not(:empty)").waitFor();
-  const problem = await form.locator("#key-problem").innerText();
+  await form.locator("#key-problem", { hasText: "does not take" }).waitFor();
+  const problem = await said();
   await use(key);
   await inState(page, path.basename(file), "done").waitFor();
   await button(page, "Live captions").click();
@@ -78,8 +84,25 @@ export async function key({ page, file, large, key }) {
   return {
     error,
     refusal,
+    impossible,
     problem,
     kept: await page.evaluate(() => [localStorage.length, sessionStorage.length]),
+  };
+}
+
+/** A key that no header of a WebSocket can carry, as an older page may have kept it. */
+export async function impossibleKey({ page }) {
+  await page.evaluate(() => {
+    sessionStorage.setItem("stt-api-key", "a/key=of@a-person");
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => (globalThis.opened = await open(wanted));
+  });
+  await button(page, "Live captions").click();
+  await page.locator("#sound-problem:not(:empty)").waitFor();
+  await button(page, "Record").waitFor();
+  return {
+    problem: await page.locator("#sound-problem").innerText(),
+    tracks: await page.evaluate(() => globalThis.opened.getTracks().map((one) => one.readyState)),
   };
 }
 
