@@ -32,7 +32,7 @@ from service.rate import RateLimit
 from service.request_log import ID_HEADER, RequestLog
 from service.server import make_server
 from service.tracing import open_tracing, telemetry_of, tracer_of
-from settings import read_settings
+from settings import read_settings, unread_variables
 
 logger = logging.getLogger("stt.api")
 
@@ -139,6 +139,8 @@ def serve(config: ServerConfig) -> None:
     for _, handler in open_logs(config.log_folder, config.log):
         handler.close()
     with logging_to_terminal(config.log) as level:
+        for line in unread_variables(os.environ):
+            logger.warning("%s", line)
         say = logger.info if config.log.format == "json" else _print
         say(f"Loading {config.model.name}")
         tracer_provider = open_tracing(os.environ)

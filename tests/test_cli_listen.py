@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from captions.client import stream_url
 from captions.sources import gathered, open_file, open_microphone, to_pcm
 from config import AudioError, ServerConfig
 from predictor import Predictor
+from service_config import AccessConfig
 from serving.local import LocalBackend
 from tests.clips import babble
 from tests.live_server import serving
@@ -81,6 +83,20 @@ def test_a_server_gives_the_same_finals(
     away = run("--wav", wav, "--url", url)
     assert away.exit_code == 5
     assert len(away.stderr.splitlines()) == 1
+
+
+def test_a_key_is_taken_from_the_environment(
+    run, server_config: ServerConfig, model_folder: Path, wav: Path, monkeypatch
+) -> None:
+    key = "a-key-of-a-person"
+    config = replace(server_config, access=AccessConfig(api_keys=(key,)))
+    with serving(config, lambda _: Predictor(LocalBackend(model_folder))) as served:
+        asked = ["--wav", wav, "--speed", 20, "--url", f"http://127.0.0.1:{served.port}"]
+        without = run(*asked)
+        monkeypatch.setenv("STT_API_KEY", key)
+        told = run(*asked)
+    assert (without.exit_code, told.exit_code) == (5, 0)
+    assert "answers 401; needed: captions, and its key" in without.stderr
 
 
 def test_ctrl_c_ends_it_with_the_last_words(model_folder: Path, tmp_path: Path) -> None:

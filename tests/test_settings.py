@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from config import BatchingConfig, RemoteConfig, ServerConfig
-from settings import read_settings
+from settings import read_settings, unread_variables
+from tests.service_process import running
 
 
 def test_without_an_address_the_model_is_in_this_process() -> None:
@@ -64,3 +65,28 @@ def test_what_does_not_fit_is_refused(monkeypatch, name: str, value: str, messag
     monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=message):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("STT_MAX_RUNING", "; needed perhaps: STT_MAX_RUNNING"),
+        ("stt_prot", "; needed perhaps: STT_PORT"),
+        ("STT_KEY", "; needed perhaps: STT_API_KEYS"),
+        ("STT_API_KEY", "; needed perhaps: STT_API_KEYS"),
+        ("STT_ZZZZZZZZ", ""),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_told_with_the_nearest(name: str, needed: str) -> None:
+    given = {"PATH": "/bin", "STT_PORT": "1", "stt_host": "x", name: "1"}
+    assert unread_variables(given) == [f"{name} is set, and nothing reads it{needed}"]
+
+
+def test_a_client_s_key_beside_the_service_s_own_is_no_mistake() -> None:
+    assert unread_variables({"STT_API_KEYS": "a,b", "STT_API_KEY": "a"}) == []
+
+
+def test_the_terminal_shows_it_at_the_start(model_folder: Path, tmp_path: Path) -> None:
+    with running(model_folder, tmp_path, STT_MAX_RUNING="3") as service:
+        said = service.terminal.read_text(encoding="utf-8")
+    assert "STT_MAX_RUNING is set, and nothing reads it; needed perhaps: STT_MAX_RUNNING" in said
