@@ -85,7 +85,9 @@ def read_form(
             examples=["whisper-1"],
         ),
     ],
-    language: Annotated[str | None, Form(description="`en` or `english`.", examples=["en"])] = None,
+    language: Annotated[
+        str | None, Form(description="`en`, `en-GB` or `english`.", examples=["en"])
+    ] = None,
     languages: Annotated[
         list[str],
         Form(
@@ -215,7 +217,7 @@ def check_model(name: str, served: str) -> None:
 
 def _check_language(param: str, named: Sequence[str]) -> None:
     known = {LANGUAGE, LANGUAGE_CODE}
-    if named and not known & {name.strip().casefold() for name in named}:
+    if named and not known & {name.strip().casefold().partition("-")[0] for name in named}:
         raise _refused(
             param,
             f"got {', '.join(named)[:200]!r}; needed: {LANGUAGE_CODE} or {LANGUAGE}, "

@@ -178,6 +178,7 @@ def test_audio_that_is_refused(
     ("fields", "param"),
     [
         ({"language": "de"}, "language"),
+        ({"language": "de-en"}, "language"),
         ({"extra_body": {"languages": ["fr", "de"]}}, "languages[]"),
         ({"temperature": 1.5}, "temperature"),
         ({"temperature": -0.1}, "temperature"),
@@ -241,7 +242,7 @@ def test_another_language_is_told_which_there_is(client: OpenAI) -> None:
     assert message == "got 'de'; needed: en or english, the only language here, or nothing"
 
 
-@pytest.mark.parametrize("language", ["en", "EN", "English", "", "english"])
+@pytest.mark.parametrize("language", ["en", "EN", "en-US", "en-GB", "English", "", "english"])
 def test_english_is_accepted(client: OpenAI, language: str) -> None:
     assert "people" in ask(client, language=language, temperature=0.7).text
 
