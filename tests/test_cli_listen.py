@@ -124,7 +124,8 @@ def test_ctrl_c_ends_it_with_the_last_words(model_folder: Path, tmp_path: Path) 
 def test_what_goes_wrong_is_one_line(run, model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     for arguments, code, wanted in [
-        (["--wav", "no.wav", "--model", model_folder], 3, "cannot read no.wav"),
+        (["--wav", "no.wav", "--model", model_folder], 3, "cannot read no.wav: No such file"),
+        (["--wav", ".", "--model", model_folder], 3, "cannot read .: Is a directory"),
         (["--wav", "text.wav", "--model", model_folder], 3, "cannot read text.wav"),
         (["--wav", "no.wav", "--url", "127.0.0.1:1"], 3, "cannot read no.wav"),
         (["--url", "ftp://x"], 2, "got url 'ftp://x'; needed: ws://HOST:PORT"),
