@@ -34,7 +34,8 @@ class MobileQuery(BaseModel):
 
     audio: str = Field(
         description="A whole audio file of any form that is known, in base64; a data URL will do. "
-        "The body of the request may be as large as an upload.",
+        "The body of the request may be as large as an upload, so that the file has three quarters "
+        "of that: 12 MiB in a body of 16 MiB.",
         examples=["UklGRiQAAABXQVZFZm10IBAAAAABAAEAIlYAAESsAAACABAAZGF0YQAAAAA="],
     )
     decoder: Literal["greedy", "beam"] | None = Field(
