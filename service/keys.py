@@ -84,7 +84,10 @@ def _key_protocol(headers: Headers) -> str | None:
 
 
 def _accepting(send: Send, protocol: str) -> Send:
-    """Return `send` that chooses `protocol` where nothing else is: or the browser hangs up."""
+    """Return `send` that chooses `protocol` where nothing else is: or the browser hangs up.
+
+    So a key goes back only if nothing else was offered that the route knows.
+    """
 
     async def send_with_protocol(message: Message) -> None:
         if message["type"] == "websocket.accept" and not message.get("subprotocol"):
