@@ -88,7 +88,7 @@ class LiveSessions:
 
 @router.websocket(PATH)
 async def stream(socket: WebSocket) -> None:
-    """Caption what is said; docs/service.md has the messages."""
+    """Caption what is said; docs/live.md has the messages."""
     is_offered = SUBPROTOCOL in socket.scope["subprotocols"]
     await socket.accept(subprotocol=SUBPROTOCOL if is_offered else None)
     sessions: LiveSessions = socket.app.state.live

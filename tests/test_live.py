@@ -454,7 +454,7 @@ def test_sessions_at_a_time_share_batches_and_not_captions(
 )
 def test_a_subprotocol_is_answered(served: Served, offered: list[str], chosen: str | None) -> None:
     """A browser that offers some wants one back; a key goes back only if there is no other."""
-    with served.client(subprotocols=offered) as client:
+    with served.client(subprotocols=offered or None) as client:
         assert client.connection.subprotocol == chosen
 
 
