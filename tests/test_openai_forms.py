@@ -1,12 +1,15 @@
-"""Which words of a form are listened for, and which of them come first."""
+"""Which words of a form are listened for, which of them come first, and what its page says."""
 
 from __future__ import annotations
 
 import io
+import re
+from pathlib import Path
 from typing import Any
 
 from fastapi import UploadFile
 
+from service import openai_errors
 from service.openai_forms import TranscriptionForm
 from service.upload_forms import MAX_HOTWORDS
 from speech.alphabet import Alphabet
@@ -55,3 +58,10 @@ def test_what_was_named_comes_before_what_a_long_prompt_has() -> None:
 def test_a_hot_word_keeps_its_weight_though_a_hint_names_it_too() -> None:
     words = heard_for(prompt="the house", keywords=["house"], hotwords=["house:16"])
     assert words == {"house": 2 * DEFAULT_WEIGHT}
+
+
+def test_every_code_of_an_error_is_in_the_documentation() -> None:
+    page = Path(__file__).parents[1] / "docs/openai.md"
+    rows = re.findall(r"^\| \d{3} \|(.*?)\|", page.read_text(encoding="utf-8"), re.MULTILINE)
+    codes = {*openai_errors._CODES.values(), *openai_errors._AUDIO_CODES.values()}
+    assert codes <= set(re.findall(r"`(\w+)`", " ".join(rows)))

@@ -1,12 +1,13 @@
 """Settings from the environment: of a remote model, and of uploads."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from config import BatchingConfig, RemoteConfig, ServerConfig
 from settings import read_settings, unread_variables
-from tests.service_process import running
+from tests.service_process import ROOT, running
 
 
 def test_without_an_address_the_model_is_in_this_process() -> None:
@@ -90,3 +91,13 @@ def test_the_terminal_shows_it_at_the_start(model_folder: Path, tmp_path: Path) 
     with running(model_folder, tmp_path, STT_MAX_RUNING="3") as service:
         said = service.terminal.read_text(encoding="utf-8")
     assert "STT_MAX_RUNING is set, and nothing reads it; needed perhaps: STT_MAX_RUNNING" in said
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_the_documentation_names_only_variables_that_are_read(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"\bSTT_[A-Z_]*[A-Z]\b", text)
+    assert unread_variables({**dict.fromkeys(named, "1"), "STT_API_KEYS": "1"}) == []
+    assert re.findall(r"`(?:live|batch|tf_serving)_\w+`", text) == [], "a field of no variable"
