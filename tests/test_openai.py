@@ -209,7 +209,7 @@ def test_fields_that_are_refused(client: OpenAI, fields: dict, param: str) -> No
         ("prompt", {"prompt": "a" * 10_001}),
         ("keywords[]", {"extra_body": {"keywords": ["a" * 201]}}),
         ("keywords[]", {"extra_body": {"keywords": ["zanzibar"] * 101}}),
-        ("hotwords", {"extra_body": {"hotwords": ["a" * 201]}}),
+        ("hotwords", {"extra_body": {"hotwords": "a" * 201}}),
     ],
     ids=["long prompt", "long keyword", "many keywords", "long hot word"],
 )
