@@ -52,12 +52,12 @@ def create_app(
         tracer_provider: where spans go; none are made if None.
     """
     app = FastAPI(
+        docs_url=None,  # page.py has them: these would load scripts from other hosts
+        redoc_url=None,
         title="Speech to text",
         version="0.1.0",
         lifespan=_lifespan,
         telemetry=telemetry_of(tracer_provider),
-        docs_url=None,  # page.py serves them: these would load scripts from other hosts
-        redoc_url=None,
     )
     state = app.state
     state.config, state.load, state.predictor, state.load_error = config, load, None, None
