@@ -32,7 +32,7 @@ from service.rate import RateLimit
 from service.request_log import ID_HEADER, RequestLog
 from service.server import make_server
 from service.tracing import open_tracing, telemetry_of, tracer_of
-from settings import read_settings
+from settings import read_settings, unread_variables
 
 logger = logging.getLogger("stt.api")
 
@@ -52,6 +52,8 @@ def create_app(
         tracer_provider: where spans go; none are made if None.
     """
     app = FastAPI(
+        docs_url=None,  # page.py has them: these would load scripts from other hosts
+        redoc_url=None,
         title="Speech to text",
         version="0.1.0",
         lifespan=_lifespan,
@@ -137,6 +139,8 @@ def serve(config: ServerConfig) -> None:
     for _, handler in open_logs(config.log_folder, config.log):
         handler.close()
     with logging_to_terminal(config.log) as level:
+        for line in unread_variables(os.environ):
+            logger.warning("%s", line)
         say = logger.info if config.log.format == "json" else _print
         say(f"Loading {config.model.name}")
         tracer_provider = open_tracing(os.environ)

@@ -39,7 +39,7 @@ def listen(
         str | None, typer.Option(help="Ask this server, ws://HOST:PORT, not a model here.")
     ] = None,
     key: Annotated[
-        str | None, typer.Option(help="Of the server.", envvar="STT_KEY", show_envvar=True)
+        str | None, typer.Option(help="Of the server.", envvar="STT_API_KEY", show_envvar=True)
     ] = None,
     hotword: Annotated[list[str] | None, typer.Option(help="`phrase` or `phrase:8`.")] = None,
     output_format: Annotated[ListenFormat, typer.Option("--format", "-f")] = ListenFormat.text,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -18,6 +20,8 @@ _DEFAULTS = ServerConfig()
 _REMOTE = "tf_serving"
 _BATCHING = "batch_"
 _LIVE = "live_"
+_PREFIX = "STT_"
+_CLIENTS_KEY, _KEYS = "STT_API_KEY", "STT_API_KEYS"
 
 
 def _split(given: Any) -> Any:
@@ -36,7 +40,7 @@ class Settings(BaseSettings):
     are those of a `BatchingConfig`, `live_…` of a `LiveConfig`. Lists are separated by commas.
     """
 
-    model_config = SettingsConfigDict(env_prefix="STT_", frozen=True, env_ignore_empty=True)
+    model_config = SettingsConfigDict(env_prefix=_PREFIX, frozen=True, env_ignore_empty=True)
 
     host: str = _DEFAULTS.host
     port: int = _DEFAULTS.port
@@ -101,6 +105,27 @@ def read_settings(**given: Any) -> ServerConfig:
         limits=limits,
         log=log,
     )
+
+
+def unread_variables(environment: Mapping[str, str]) -> list[str]:
+    """Return a line for each `STT_…` variable that is no setting, with the one that may be meant.
+
+    A client's key is no mistake where the service has keys of its own.
+    """
+    known = {f"{_PREFIX}{name}".upper() for name in Settings.model_fields}
+    if environment.get(_KEYS):
+        known.add(_CLIENTS_KEY)
+    given = [name for name in environment if name.upper().startswith(_PREFIX)]
+    return [
+        f"{name} is set, and nothing reads it{_nearest(name.upper(), known)}"
+        for name in sorted(given)
+        if name.upper() not in known
+    ]
+
+
+def _nearest(name: str, known: set[str]) -> str:
+    near = get_close_matches(name, sorted(known), n=1)
+    return f"; needed perhaps: {near[0]}" if near else ""
 
 
 def _pop_fields(values: dict[str, Any], kind: type[T]) -> T:

@@ -48,7 +48,11 @@ def open_file(path: Path, *, speed: float, stop: threading.Event) -> Iterator[So
         AudioError: the file cannot be read.
     """
     try:
-        with soundfile.SoundFile(path) as file:
+        content = path.open("rb")  # libsndfile would not say why it cannot be opened
+    except OSError as error:
+        raise AudioError(f"cannot read {path}: {error.strerror}") from error
+    try:
+        with content, soundfile.SoundFile(content) as file:
             yield Source(file.samplerate, _play(file, speed, stop))
     except soundfile.LibsndfileError as error:
         raise AudioError(f"cannot read {path}: {error.error_string}") from error

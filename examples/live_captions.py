@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import json
+import os
 import sys
 import wave
 from collections.abc import Iterator
@@ -34,7 +35,8 @@ def parse_options() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Print live captions of a WAV file.")
     parser.add_argument("wav", type=Path, help="mono, 16-bit PCM, 8000 to 192000 Hz")
     parser.add_argument("--url", default="ws://127.0.0.1:8000/v1/stream")
-    parser.add_argument("--key", help="of the server, if it wants one")
+    key = os.environ.get("STT_API_KEY")
+    parser.add_argument("--key", default=key, help="of the server; $STT_API_KEY if not given")
     parser.add_argument("--speed", type=float, default=1.0, help="1: as fast as it was spoken")
     parser.add_argument("--partials", action="store_true", help="print what is not final, too")
     return parser.parse_args()

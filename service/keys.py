@@ -16,8 +16,8 @@ CLIENT = "stt.client"
 KEY_PROTOCOL = "stt-key."
 METRICS_PATH = "/metrics"
 _NEEDED = "needed: `Authorization: Bearer KEY` or `X-API-Key: KEY`"
-_OPEN = frozenset(["/", "/ready/", "/app", "/docs", "/redoc", "/openapi.json"])
-_OPEN_BELOW = ("/health/", "/app/", "/docs/")
+_OPEN = frozenset(["/", "/ready/", "/app", "/docs", "/openapi.json"])
+_OPEN_BELOW = ("/health/", "/app/")
 
 
 class Keys:
@@ -84,7 +84,10 @@ def _key_protocol(headers: Headers) -> str | None:
 
 
 def _accepting(send: Send, protocol: str) -> Send:
-    """Return `send` that chooses `protocol` where nothing else is: or the browser hangs up."""
+    """Return `send` that chooses `protocol` where nothing else is: or the browser hangs up.
+
+    So a key goes back only if nothing else was offered that the route knows.
+    """
 
     async def send_with_protocol(message: Message) -> None:
         if message["type"] == "websocket.accept" and not message.get("subprotocol"):

@@ -7,7 +7,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -36,7 +36,7 @@ from service.model import get_predictor
 logger = logging.getLogger("stt.api")
 
 PATH = "/v1/stream"
-SUBPROTOCOL, KEY_PREFIX = "stt", "stt-key."
+SUBPROTOCOL = "stt"  # a key may come as another one: see keys.py
 _WORTHWHILE_S = 0.04
 _STOP_S = 15.0
 
@@ -88,8 +88,9 @@ class LiveSessions:
 
 @router.websocket(PATH)
 async def stream(socket: WebSocket) -> None:
-    """Caption what is said; docs/service.md has the messages."""
-    await socket.accept(subprotocol=choose_subprotocol(socket.scope["subprotocols"]))
+    """Caption what is said; docs/live.md has the messages."""
+    is_offered = SUBPROTOCOL in socket.scope["subprotocols"]
+    await socket.accept(subprotocol=SUBPROTOCOL if is_offered else None)
     sessions: LiveSessions = socket.app.state.live
     metrics: Metrics = socket.app.state.metrics
     session, started = LiveSession(socket, sessions.config), time.perf_counter()
@@ -107,16 +108,6 @@ async def stream(socket: WebSocket) -> None:
         session.duration_s,
         time.perf_counter() - started,
     )
-
-
-def choose_subprotocol(offered: Sequence[str]) -> str | None:
-    """Return which one the service answers with; a browser that offers some wants one back.
-
-    A key that comes as one goes back only if nothing else was offered.
-    """
-    if SUBPROTOCOL in offered:
-        return SUBPROTOCOL
-    return next((name for name in offered if name.startswith(KEY_PREFIX)), None)
 
 
 class LiveSession:

@@ -8,10 +8,9 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from captions.pcm import MAX_RATE_HZ, MIN_RATE_HZ
-from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS
+from service.upload_forms import DecodingFields
 from speech.alphabet import Alphabet
 from speech.decoding.decoder import DecodingOptions
-from speech.decoding.hotwords import parse_hotword
 
 
 class CloseCode(IntEnum):
@@ -40,24 +39,20 @@ class LiveError(Exception):
         return {"type": "error", "code": self.code, "message": str(self)}
 
 
-class Start(BaseModel):
+class Start(DecodingFields):
     """The first message: what audio follows, and how it is decoded."""
 
     type: Literal["start"]
     sample_rate_hz: int = Field(ge=MIN_RATE_HZ, le=MAX_RATE_HZ, strict=True)
     language: str | None = Field(None, max_length=35, description="Taken, and not used.")
-    hotwords: list[str] = Field([], max_length=MAX_HOTWORDS, description="`phrase` or `phrase:8`.")
     words: bool = Field(True, description="Captions with words, their times and confidence.")
-    decoder: Literal["greedy", "beam"] | None = Field(None, description="The model's if not set.")
-    beam_width: int | None = Field(None, ge=1, le=MAX_BEAM_WIDTH)
 
     def options(self, alphabet: Alphabet) -> DecodingOptions:
         """Return what it asks of the decoder; `LiveError` if a hot word is none."""
         try:
-            hotwords = tuple(parse_hotword(text, alphabet) for text in self.hotwords)
+            return super().options(alphabet)
         except ValueError as error:
             raise LiveError("invalid_message", str(error), CloseCode.POLICY) from error
-        return DecodingOptions(decoder=self.decoder, beam_width=self.beam_width, hotwords=hotwords)
 
 
 class Finalize(BaseModel):

@@ -9,7 +9,6 @@ import threading
 import time
 from contextlib import closing
 from io import BytesIO
-from typing import Literal
 
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, Field
@@ -18,7 +17,7 @@ from config import AudioError
 from predictor import Predictor
 from service.errors import INVALID, ErrorAnswer
 from service.model import PredictorDep
-from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS, UploadQuery, options_of
+from service.upload_forms import DecodingFields
 from speech.decoding.decoder import DecodingOptions
 from speech.recordings import read_blocks
 
@@ -29,29 +28,14 @@ _SHORTEST_S = 0.001  # durations are rounded to it
 _URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")  # and lines that were wrapped
 
 
-class MobileQuery(BaseModel):
+class MobileQuery(DecodingFields):
     """A clip, and how to decode it."""
 
     audio: str = Field(
         description="A whole audio file of any form that is known, in base64; a data URL will do. "
-        "The body of the request may be as large as an upload.",
+        "The body of the request may be as large as an upload, so that the file has three quarters "
+        "of that: 12 MiB in a body of 16 MiB.",
         examples=["UklGRiQAAABXQVZFZm10IBAAAAABAAEAIlYAAESsAAACABAAZGF0YQAAAAA="],
-    )
-    decoder: Literal["greedy", "beam"] | None = Field(
-        None, description="The model's own if not set.", examples=["beam"]
-    )
-    beam_width: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_BEAM_WIDTH,
-        description="Texts that the beam search keeps; the model's own if not set.",
-        examples=[32],
-    )
-    hotwords: list[str] = Field(
-        [],
-        max_length=MAX_HOTWORDS,
-        description="Words to listen for: `phrase`, or `phrase:8` with a weight.",
-        examples=[["Philip Steels", "zanzibar:8"]],
     )
 
 
@@ -78,8 +62,7 @@ async def transcribe_mobile(
 ) -> MobileAnswer:
     """Transcribe an audio file that is given as base64 in JSON."""
     try:
-        own = query.model_dump(exclude={"audio"})
-        options = options_of(UploadQuery(**own), predictor.pipeline.alphabet)
+        options = query.options(predictor.pipeline.alphabet)
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
 

@@ -65,10 +65,10 @@ async def transcribe(
     _check_size(form.file.size or 0, config)
     check_model(form.model, predictor.pipeline.name)
     alphabet = predictor.pipeline.alphabet
-    options = form.options(alphabet)
     audio = replace(predictor.audio, max_duration_s=config.max_recording_s)
 
     def work(given_up: threading.Event, heard: Heard | None = None) -> Transcript:
+        options = form.options(alphabet)
         with closing(read_blocks(form.file.file, audio)) as blocks:
             return predictor.transcribe_blocks(blocks, options, heard=heard, given_up=given_up)
 

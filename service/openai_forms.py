@@ -9,8 +9,8 @@ from typing import Annotated, Literal
 from fastapi import Depends, File, Form, UploadFile
 
 from service.openai_errors import RefusedError
-from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS
-from speech.alphabet import Alphabet
+from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS, HotWordText
+from speech.alphabet import Alphabet, normalise
 from speech.decoding.decoder import DecodingOptions
 from speech.decoding.hotwords import HotWord, parse_hotword
 
@@ -27,6 +27,7 @@ OPENAI_MODELS = frozenset(
     ]
 )
 _MIN_HINT_LETTERS = 4  # shorter ones fit in many places by chance
+MAX_PROMPT_CHARACTERS = 10_000
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 Granularity = Literal["word", "segment"]
@@ -42,13 +43,17 @@ class TranscriptionForm:
     granularities: frozenset[Granularity]
     has_logprobs: bool
     is_stream: bool
-    hints: Sequence[str]
+    prompt: str
+    keywords: Sequence[str]
     hotwords: Sequence[str]
     decoder: Literal["greedy", "beam"] | None
     beam_width: int | None
 
     def options(self, alphabet: Alphabet) -> DecodingOptions:
-        """Return what is asked of the decoder.
+        """Return what is asked of the decoder; to be called in a thread, for a prompt can be long.
+
+        Of more words than are listened for, `hotwords` come first, then `keywords`, then the
+        prompt's.
 
         Raises:
             RefusedError: a hot word is none. Hints that the alphabet cannot spell are ignored.
@@ -57,11 +62,14 @@ class TranscriptionForm:
             given = [parse_hotword(text, alphabet) for text in self.hotwords]
         except ValueError as error:
             raise _refused("hotwords", str(error)) from error
-        words = {word.text: word for word in (*_spelled(self.hints, alphabet), *given)}
+        hints = (*self.keywords, *_long_words(self.prompt, alphabet))
+        words = {word.text: word for word in given}
+        for word in _spelled(hints, alphabet):
+            if len(words) >= MAX_HOTWORDS:
+                break
+            words.setdefault(word.text, word)
         return DecodingOptions(
-            decoder=self.decoder,
-            beam_width=self.beam_width,
-            hotwords=tuple(words.values())[-MAX_HOTWORDS:],
+            decoder=self.decoder, beam_width=self.beam_width, hotwords=tuple(words.values())
         )
 
 
@@ -77,7 +85,9 @@ def read_form(
             examples=["whisper-1"],
         ),
     ],
-    language: Annotated[str | None, Form(description="`en` or `english`.", examples=["en"])] = None,
+    language: Annotated[
+        str | None, Form(description="`en`, `en-GB` or `english`.", examples=["en"])
+    ] = None,
     languages: Annotated[
         list[str],
         Form(
@@ -90,15 +100,17 @@ def read_form(
     prompt: Annotated[
         str | None,
         Form(
+            max_length=MAX_PROMPT_CHARACTERS,
             description="Its words of four letters and more are listened for.",
             examples=["Riverside, the old mill"],
         ),
     ] = None,
     keywords: Annotated[
-        list[str],
+        list[HotWordText],
         Form(
             alias="keywords[]",
             default_factory=list,
+            max_length=MAX_HOTWORDS,
             description="Listened for, as phrases.",
             examples=[["Riverside"]],
         ),
@@ -141,7 +153,7 @@ def read_form(
         ),
     ] = False,
     hotwords: Annotated[
-        list[str],
+        list[HotWordText],
         Form(
             default_factory=list,
             max_length=MAX_HOTWORDS,
@@ -180,7 +192,8 @@ def read_form(
         granularities=frozenset(granularities or ["segment"]),
         has_logprobs=bool(include),
         is_stream=stream,
-        hints=(*keywords, *_long_words(prompt or "")),
+        prompt=prompt or "",
+        keywords=keywords,
         hotwords=hotwords,
         decoder=decoder,
         beam_width=beam_width,
@@ -204,7 +217,7 @@ def check_model(name: str, served: str) -> None:
 
 def _check_language(param: str, named: Sequence[str]) -> None:
     known = {LANGUAGE, LANGUAGE_CODE}
-    if named and not known & {name.strip().casefold() for name in named}:
+    if named and not known & {name.strip().casefold().partition("-")[0] for name in named}:
         raise _refused(
             param,
             f"got {', '.join(named)[:200]!r}; needed: {LANGUAGE_CODE} or {LANGUAGE}, "
@@ -212,13 +225,14 @@ def _check_language(param: str, named: Sequence[str]) -> None:
         )
 
 
-def _long_words(prompt: str) -> list[str]:
-    return [word for word in prompt.split() if len(word) >= _MIN_HINT_LETTERS]
+def _long_words(prompt: str, alphabet: Alphabet) -> list[str]:
+    words = normalise(prompt, alphabet).split()
+    return [word for word in words if sum(map(str.isalpha, word)) >= _MIN_HINT_LETTERS]
 
 
 def _spelled(hints: Iterable[str], alphabet: Alphabet) -> Iterator[HotWord]:
     """Yield the hints that the alphabet can spell; a colon in them is no weight."""
-    for hint in hints:
+    for hint in dict.fromkeys(hints):
         try:
             yield parse_hotword(hint.replace(":", " "), alphabet)
         except ValueError:

@@ -1,4 +1,4 @@
-"""The page at `/app/`: its files, and what a browser is told about them."""
+"""The page at `/app/`, and the API's description beside it: files, and what a browser is told."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from pathlib import Path, PurePath
 
 from fastapi import APIRouter, FastAPI, Request
 from fastapi.staticfiles import StaticFiles
-from starlette.responses import FileResponse, Response
+from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.types import Scope
 
 from service.model import ConfigDep, audio_of
@@ -16,21 +16,24 @@ FOLDER = Path(__file__).parent / "app"
 # The one <style> that wavesurfer.js makes: it changes with its version, and with the height of
 # the waveform that js/player.js asks for.
 WAVEFORM_STYLE = "sha256-Y/8t1dAKa3ay+RZEiEFEDr8dFiQhpaFvYXXUfT3p6ZU="
-CONTENT_SECURITY_POLICY = "; ".join(
+_OWN_ONLY = (
+    "default-src 'none'",
+    "script-src 'self'",
+    "connect-src 'self'",
+    "base-uri 'none'",
+    "form-action 'none'",
+    "frame-ancestors 'none'",
+)
+_PAGE_POLICY = "; ".join(
     [
-        "default-src 'none'",
-        "script-src 'self'",
+        *_OWN_ONLY,
         f"style-src 'self' '{WAVEFORM_STYLE}'",
         "img-src 'self'",
         "media-src 'self' blob:",
-        "connect-src 'self'",
-        "base-uri 'none'",
-        "form-action 'none'",
-        "frame-ancestors 'none'",
     ]
 )
+_DOCS_POLICY = "; ".join([*_OWN_ONLY, "style-src 'self'", "img-src 'self' data:"])
 _HEADERS = {
-    "Content-Security-Policy": CONTENT_SECURITY_POLICY,
     "Cross-Origin-Opener-Policy": "same-origin",
     "Permissions-Policy": "microphone=(self), camera=(), geolocation=()",
     "Referrer-Policy": "no-referrer",
@@ -60,8 +63,14 @@ async def limits(request: Request, config: ConfigDep) -> dict[str, float]:
     }
 
 
+@router.get("/docs")
+async def docs() -> RedirectResponse:
+    """Say where the API's description is; relative, for a proxy may serve all under a prefix."""
+    return RedirectResponse("app/docs/")
+
+
 def mount_page(app: FastAPI) -> None:
-    """Serve the page under `/app/`."""
+    """Serve the page under `/app/`, and the API's description under `/app/docs/`."""
     app.include_router(router)
     app.mount("/app", _Page(directory=FOLDER, html=True), name="page")
 
@@ -73,8 +82,10 @@ class _Page(StaticFiles):
         """Return a file, or that it has not changed, or where it is."""
         response = await super().get_response(path, scope)
         response.headers.update(_HEADERS)
-        vendored = PurePath(path).parts[:1] == ("vendor",)
-        response.headers["Cache-Control"] = _FOR_EVER if vendored else _ASK_AGAIN
+        folder = PurePath(path).parts[:1]
+        policy = _DOCS_POLICY if folder == ("docs",) else _PAGE_POLICY
+        response.headers["Content-Security-Policy"] = policy
+        response.headers["Cache-Control"] = _FOR_EVER if folder == ("vendor",) else _ASK_AGAIN
         if isinstance(response, FileResponse):
             suffix = PurePath(response.path).suffix
             response.headers["Content-Type"] = _MEDIA_TYPES.get(suffix, "text/plain; charset=utf-8")

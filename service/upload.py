@@ -11,7 +11,7 @@ from fastapi import APIRouter, File, HTTPException, Query, Request, Response, Up
 from service.answers import AudioForm, AudioSpecs, ReadyAnswer, StatusAnswer
 from service.errors import INVALID, ErrorAnswer
 from service.model import ConfigDep, PredictorDep, audio_of, load_once
-from service.upload_forms import MEDIA_TYPES, UploadAnswer, UploadQuery, options_of
+from service.upload_forms import MEDIA_TYPES, UploadAnswer, UploadQuery
 from speech.subtitles import to_text
 from speech.transcript import Transcript
 
@@ -89,7 +89,7 @@ async def upload(
             413, f"got {file.size} bytes; needed: at most {config.max_upload_bytes} bytes"
         )
     try:
-        options = options_of(query, predictor.pipeline.alphabet)
+        options = query.options(predictor.pipeline.alphabet)
     except ValueError as error:
         raise HTTPException(422, str(error)) from error
 

@@ -1,8 +1,9 @@
-"""What `/upload/` is asked, and what it answers."""
+"""What `/upload/` is asked, much of it as other doors are, and what it answers."""
 
 from __future__ import annotations
 
-from typing import Literal
+from dataclasses import replace
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, Field
 
@@ -14,14 +15,47 @@ from speech.transcript import Transcript
 MAX_N_BEST = 20
 MAX_BEAM_WIDTH = 128
 MAX_HOTWORDS = 100
+MAX_HOTWORD_CHARACTERS = 200  # what is left of them without punctuation has a limit of its own
 MEDIA_TYPES = {
     "text": "text/plain",
     "srt": "application/x-subrip",
     "vtt": "text/vtt",
 }
 
+HotWordText = Annotated[str, Field(max_length=MAX_HOTWORD_CHARACTERS)]
 
-class UploadQuery(BaseModel):
+
+class DecodingFields(BaseModel):
+    """How audio is decoded, as every door that takes it in JSON or in a query is asked."""
+
+    decoder: Literal["greedy", "beam"] | None = Field(
+        None, description="The model's own if not set.", examples=["beam"]
+    )
+    beam_width: int | None = Field(
+        None,
+        ge=1,
+        le=MAX_BEAM_WIDTH,
+        description="Texts that the beam search keeps; the model's own if not set.",
+        examples=[32],
+    )
+    hotwords: list[HotWordText] = Field(
+        [],
+        max_length=MAX_HOTWORDS,
+        description="Words to listen for: `phrase`, or `phrase:8` with a weight.",
+        examples=[["Philip Steels", "zanzibar:8"]],
+    )
+
+    def options(self, alphabet: Alphabet) -> DecodingOptions:
+        """Return what is asked of the decoder.
+
+        Raises:
+            ValueError: a hot word is none, or the alphabet has no space to tell words by.
+        """
+        hotwords = tuple(parse_hotword(text, alphabet) for text in self.hotwords)
+        return DecodingOptions(decoder=self.decoder, beam_width=self.beam_width, hotwords=hotwords)
+
+
+class UploadQuery(DecodingFields):
     """How `/upload/` decodes, and what it returns."""
 
     format: Literal["json", "text", "srt", "vtt"] = Field(
@@ -33,22 +67,10 @@ class UploadQuery(BaseModel):
     n_best: int = Field(
         1, ge=1, le=MAX_N_BEST, description="How many of the likeliest texts (json).", examples=[3]
     )
-    decoder: Literal["greedy", "beam"] | None = Field(
-        None, description="The model's own if not set.", examples=["beam"]
-    )
-    beam_width: int | None = Field(
-        None,
-        ge=1,
-        le=MAX_BEAM_WIDTH,
-        description="Texts that the beam search keeps; the model's own if not set.",
-        examples=[32],
-    )
-    hotwords: list[str] = Field(
-        [],
-        max_length=MAX_HOTWORDS,
-        description="Words to listen for: `phrase`, or `phrase:8` with a weight.",
-        examples=[["Philip Steels", "zanzibar:8"]],
-    )
+
+    def options(self, alphabet: Alphabet) -> DecodingOptions:
+        """Return what is asked of the decoder; see `DecodingFields.options`."""
+        return replace(super().options(alphabet), n_best=self.n_best)
 
 
 class WordAnswer(BaseModel):
@@ -97,17 +119,3 @@ class UploadAnswer(BaseModel):
         """Return the answer for a transcript."""
         values = transcript.to_json(words=words)
         return cls(transcryption=transcript.text, transcription=values.pop("text"), **values)
-
-
-def options_of(query: UploadQuery, alphabet: Alphabet) -> DecodingOptions:
-    """Return what a query asks of the decoder.
-
-    Raises:
-        ValueError: a hot word is none, or the alphabet has no space to tell words by.
-    """
-    return DecodingOptions(
-        decoder=query.decoder,
-        beam_width=query.beam_width,
-        n_best=query.n_best,
-        hotwords=tuple(parse_hotword(text, alphabet) for text in query.hotwords),
-    )

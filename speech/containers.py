@@ -8,6 +8,8 @@ HEAD_BYTES = 64
 _ID3_HEADER_BYTES = 10
 _ASF = bytes.fromhex("3026b2758e66cf11")
 _WAVE64 = bytes.fromhex("726966662e91cf11")
+_MP4_STARTS = (b"ftyp", b"moov")
+_QUICKTIME_STARTS = (b"mdat", b"wide", b"free", b"skip")  # words that a text may have there too
 _WAVE_FORMS = (b"RIFF", b"RIFX", b"RF64", b"BW64")
 
 
@@ -59,7 +61,7 @@ def tell_container(head: bytes) -> Container | None:
         return WAV
     if head[:4] == b"FORM" and head[8:12] in (b"AIFF", b"AIFC"):
         return AIFF
-    if head[4:8] in (b"ftyp", b"moov") or (head[4:8] == b"mdat" and head[:2] == b"\0\0"):
+    if head[4:8] in _MP4_STARTS or (head[4:8] in _QUICKTIME_STARTS and head[0] < ord(" ")):
         return MP4
     found = (container for start, container in _STARTS.items() if head.startswith(start))
     return next(found, None) or _tell_stream(head)

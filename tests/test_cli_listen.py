@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import threading
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -20,6 +21,7 @@ from captions.client import stream_url
 from captions.sources import gathered, open_file, open_microphone, to_pcm
 from config import AudioError, ServerConfig
 from predictor import Predictor
+from service_config import AccessConfig
 from serving.local import LocalBackend
 from tests.clips import babble
 from tests.live_server import serving
@@ -83,6 +85,20 @@ def test_a_server_gives_the_same_finals(
     assert len(away.stderr.splitlines()) == 1
 
 
+def test_a_key_is_taken_from_the_environment(
+    run, server_config: ServerConfig, model_folder: Path, wav: Path, monkeypatch
+) -> None:
+    key = "a-key-of-a-person"
+    config = replace(server_config, access=AccessConfig(api_keys=(key,)))
+    with serving(config, lambda _: Predictor(LocalBackend(model_folder))) as served:
+        asked = ["--wav", wav, "--speed", 20, "--url", f"http://127.0.0.1:{served.port}"]
+        without = run(*asked)
+        monkeypatch.setenv("STT_API_KEY", key)
+        told = run(*asked)
+    assert (without.exit_code, told.exit_code) == (5, 0)
+    assert "answers 401; needed: captions, and its key" in without.stderr
+
+
 def test_ctrl_c_ends_it_with_the_last_words(model_folder: Path, tmp_path: Path) -> None:
     silence = np.zeros(22_050, np.float32)
     soundfile.write(tmp_path / "long.wav", np.concatenate([silence, babble(60.0)]), 22_050)
@@ -108,7 +124,8 @@ def test_ctrl_c_ends_it_with_the_last_words(model_folder: Path, tmp_path: Path) 
 def test_what_goes_wrong_is_one_line(run, model_folder: Path, tmp_path: Path) -> None:
     (tmp_path / "text.wav").write_text("no sound")
     for arguments, code, wanted in [
-        (["--wav", "no.wav", "--model", model_folder], 3, "cannot read no.wav"),
+        (["--wav", "no.wav", "--model", model_folder], 3, "cannot read no.wav: No such file"),
+        (["--wav", ".", "--model", model_folder], 3, "cannot read .: Is a directory"),
         (["--wav", "text.wav", "--model", model_folder], 3, "cannot read text.wav"),
         (["--wav", "no.wav", "--url", "127.0.0.1:1"], 3, "cannot read no.wav"),
         (["--url", "ftp://x"], 2, "got url 'ftp://x'; needed: ws://HOST:PORT"),

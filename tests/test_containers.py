@@ -30,7 +30,25 @@ def test_each_kind_is_told_by_its_start(kind: str) -> None:
 @pytest.mark.parametrize(
     "head",
     [
+        b"\0\0\0\x08wide\0\0\x12\x34mdat",
+        b"\0\0\0\x08free\0\0\x12\x34mdat",
+        b"\0\0\0\x08skip\0\0\x12\x34mdat",
+        b"\0\x12\x34\x56mdat\0\0\0\0",
+        b"\0\0\0\x14ftypqt  ",
+    ],
+)
+def test_quicktime_has_several_starts(head: bytes) -> None:
+    container = tell_container(head)
+    assert container is not None
+    assert container.demuxer == "mov"
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
         b"",
+        b"The wide world",
+        b"Are free",
         b"R",
         b"hello",
         b"#EXTM3U\nhttp://127.0.0.1/secret\n",

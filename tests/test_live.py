@@ -22,7 +22,6 @@ from captions.session import CaptionSession
 from captions.sources import to_pcm
 from config import LiveConfig, ModelError, ServerConfig
 from predictor import Predictor, load_predictor
-from service.live import choose_subprotocol
 from serving.local import LocalBackend
 from tests.clips import babble
 from tests.live_server import Client, Served, finals, serving
@@ -453,13 +452,10 @@ def test_sessions_at_a_time_share_batches_and_not_captions(
         (["stt-key.abc", "stt"], "stt"),
     ],
 )
-def test_a_subprotocol_is_answered(offered: list[str], chosen: str | None) -> None:
-    assert choose_subprotocol(offered) == chosen
-
-
-def test_a_browser_gets_its_subprotocol_back(served: Served) -> None:
-    with served.client(subprotocols=["stt", "stt-key.abc"]) as client:
-        assert client.connection.subprotocol == "stt"
+def test_a_subprotocol_is_answered(served: Served, offered: list[str], chosen: str | None) -> None:
+    """A browser that offers some wants one back; a key goes back only if there is no other."""
+    with served.client(subprotocols=offered or None) as client:
+        assert client.connection.subprotocol == chosen
 
 
 def test_limits_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,16 +12,29 @@ import soundfile
 
 from config import ServerConfig
 from predictor import load_predictor
+from service_config import AccessConfig
 from tests.example_clients import BIN, copy_node_client, free_ports, run
 from tests.live_server import Served, serving
 from tests.test_examples import LIVE
 
 SAMPLE = "Data/samples/sample.wav"
+KEY = "a-key-of-a-person"
 
 
 @pytest.fixture(scope="module")
 def served(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
     config = ServerConfig(log_folder=tmp_path_factory.mktemp("logs"), compile_clips=False)
+    with serving(config, load_predictor) as served:
+        yield served
+
+
+@pytest.fixture(scope="module")
+def guarded(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
+    config = ServerConfig(
+        log_folder=tmp_path_factory.mktemp("logs"),
+        compile_clips=False,
+        access=AccessConfig(api_keys=(KEY,)),
+    )
     with serving(config, load_predictor) as served:
         yield served
 
@@ -65,6 +78,17 @@ def test_partials_are_printed_if_asked_for(command: list[str], served: Served) -
     assert len(partials) >= 3
     assert all(line.startswith("  ") for line in partials)
     assert final.startswith("the old house")
+
+
+def test_a_key_is_taken_from_the_environment(
+    command: list[str], guarded: Served, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = [*command, SAMPLE, "--url", guarded.url, "--speed", "2"]
+    assert run(asked).returncode == 1
+    monkeypatch.setenv("STT_API_KEY", KEY)
+    done = run(asked)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("the old house")
 
 
 def test_what_goes_wrong_is_one_line(command: list[str], served: Served, tmp_path: Path) -> None:

@@ -81,6 +81,8 @@ def test_the_decoder_can_be_chosen(client: TestClient) -> None:
     assert ask(client, audio, decoder="greedy").status_code == 200
     assert ask(client, audio, decoder="best").status_code == 422
     assert ask(client, audio, hotwords=["..."]).status_code == 422
+    assert ask(client, audio, hotwords=["a" * 201]).status_code == 422
+    assert ask(client, audio, hotwords=["old:2"] * 101).status_code == 422
 
 
 def test_base64_is_taken_as_clients_write_it() -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import math
 
 import numpy as np
@@ -15,6 +16,9 @@ from openai.types.audio import TranscriptionVerbose
 import api
 from config import ServerConfig
 from predictor import Predictor
+from service.openai_forms import TranscriptionForm
+from speech.alphabet import Alphabet
+from speech.decoding.decoder import DecodingOptions
 from tests.media_files import KINDS, encode
 from tests.openai_service import (  # noqa: F401
     RATE_HZ,
@@ -174,6 +178,7 @@ def test_audio_that_is_refused(
     ("fields", "param"),
     [
         ({"language": "de"}, "language"),
+        ({"language": "de-en"}, "language"),
         ({"extra_body": {"languages": ["fr", "de"]}}, "languages[]"),
         ({"temperature": 1.5}, "temperature"),
         ({"temperature": -0.1}, "temperature"),
@@ -198,12 +203,46 @@ def test_fields_that_are_refused(client: OpenAI, fields: dict, param: str) -> No
     assert got[:4] == (400, "invalid_request_error", param, "invalid_value")
 
 
+@pytest.mark.parametrize(
+    ("param", "fields"),
+    [
+        ("prompt", {"prompt": "a" * 10_001}),
+        ("keywords[]", {"extra_body": {"keywords": ["a" * 201]}}),
+        ("keywords[]", {"extra_body": {"keywords": ["zanzibar"] * 101}}),
+        ("hotwords", {"extra_body": {"hotwords": "a" * 201}}),
+    ],
+    ids=["long prompt", "long keyword", "many keywords", "long hot word"],
+)
+def test_more_words_than_can_be_listened_for_are_refused(
+    client: OpenAI, param: str, fields: dict
+) -> None:
+    got = refusal(client, **fields)
+    assert got[:4] == (400, "invalid_request_error", param, "invalid_value")
+    assert "at most" in got[4]
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_words_are_read_in_a_thread_for_others_are_served_meanwhile(
+    client: OpenAI, monkeypatch: pytest.MonkeyPatch, stream: bool
+) -> None:
+    read, loops = TranscriptionForm.options, []
+
+    def options(form: TranscriptionForm, alphabet: Alphabet) -> DecodingOptions:
+        loops.append(asyncio._get_running_loop())
+        return read(form, alphabet)
+
+    monkeypatch.setattr(TranscriptionForm, "options", options)
+    answer = ask(client, prompt="the old house", stream=stream)
+    assert "people" in (list(answer)[-1] if stream else answer).text
+    assert loops == [None]
+
+
 def test_another_language_is_told_which_there_is(client: OpenAI) -> None:
     message = refusal(client, language="de")[4]
     assert message == "got 'de'; needed: en or english, the only language here, or nothing"
 
 
-@pytest.mark.parametrize("language", ["en", "EN", "English", "", "english"])
+@pytest.mark.parametrize("language", ["en", "EN", "en-US", "en-GB", "English", "", "english"])
 def test_english_is_accepted(client: OpenAI, language: str) -> None:
     assert "people" in ask(client, language=language, temperature=0.7).text
 

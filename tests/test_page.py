@@ -24,7 +24,7 @@ OURS = [path for path in FILES if "vendor" not in path.parts]
 
 @pytest.fixture(scope="module")
 def client() -> Iterator[TestClient]:
-    app = FastAPI()
+    app = FastAPI(docs_url=None)
     mount_page(app)
     app.state.config, app.state.predictor = ServerConfig(max_file_bytes=5), None
     with TestClient(app) as client:

@@ -266,8 +266,22 @@ def test_a_key_is_asked_for_and_kept_in_the_tab(browser: Browser, tmp_path: Path
     assert "The recording is too large or too long." in shown["refusal"]
     assert "at most 202 kB" in shown["refusal"]
     assert "This server asks for an API key." in shown["error"]
+    assert shown["impossible"] == "A key has only letters, digits and . _ ~ + - in it."
     assert shown["problem"] == "The server does not take this key."
     assert shown["kept"] == [1, 1], "the options, and the key"
+
+
+def test_a_key_that_cannot_be_sent_leaves_no_microphone_open(browser: Browser) -> None:
+    shown = browser("impossibleKey")
+    assert "Check the address and the API key" in shown["problem"]
+    assert shown["tracks"] == ["ended"]
+
+
+def test_the_api_is_described_without_another_host(browser: Browser) -> None:
+    """Neither the browser's console nor its network may show what the policy keeps out."""
+    shown = browser("description")
+    assert shown["title"] == "Speech to text: the API"
+    assert shown["routes"] >= 10
 
 
 @pytest.mark.skipif(SCREENSHOTS not in os.environ, reason=f"{SCREENSHOTS} names no folder")

@@ -139,6 +139,13 @@ def test_what_is_no_audio_is_unsupported(content: bytes) -> None:
         read(content)
 
 
+@pytest.mark.parametrize("first", [b"wide", b"free", b"skip"])
+def test_a_quicktime_file_that_begins_with_something_else(first: bytes) -> None:
+    content = encode("m4a", chirp(2.0, 48_000), 48_000)
+    assert content[4:8] == b"ftyp"
+    assert likeness(read(content[:4] + first + content[8:]), chirp(2.0, RATE_HZ)) > 0.97
+
+
 @pytest.mark.parametrize("kind", WRITTEN_BY_FFMPEG)
 def test_without_pyav_the_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content = encode(kind, chirp(1.0, 48_000), 48_000)

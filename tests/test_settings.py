@@ -1,11 +1,13 @@
 """Settings from the environment: of a remote model, and of uploads."""
 
+import re
 from pathlib import Path
 
 import pytest
 
 from config import BatchingConfig, RemoteConfig, ServerConfig
-from settings import read_settings
+from settings import read_settings, unread_variables
+from tests.service_process import ROOT, running
 
 
 def test_without_an_address_the_model_is_in_this_process() -> None:
@@ -64,3 +66,38 @@ def test_what_does_not_fit_is_refused(monkeypatch, name: str, value: str, messag
     monkeypatch.setenv(name, value)
     with pytest.raises(ValueError, match=message):
         read_settings()
+
+
+@pytest.mark.parametrize(
+    ("name", "needed"),
+    [
+        ("STT_MAX_RUNING", "; needed perhaps: STT_MAX_RUNNING"),
+        ("stt_prot", "; needed perhaps: STT_PORT"),
+        ("STT_KEY", "; needed perhaps: STT_API_KEYS"),
+        ("STT_API_KEY", "; needed perhaps: STT_API_KEYS"),
+        ("STT_ZZZZZZZZ", ""),
+    ],
+)
+def test_a_variable_that_nothing_reads_is_told_with_the_nearest(name: str, needed: str) -> None:
+    given = {"PATH": "/bin", "STT_PORT": "1", "stt_host": "x", name: "1"}
+    assert unread_variables(given) == [f"{name} is set, and nothing reads it{needed}"]
+
+
+def test_a_client_s_key_beside_the_service_s_own_is_no_mistake() -> None:
+    assert unread_variables({"STT_API_KEYS": "a,b", "STT_API_KEY": "a"}) == []
+
+
+def test_the_terminal_shows_it_at_the_start(model_folder: Path, tmp_path: Path) -> None:
+    with running(model_folder, tmp_path, STT_MAX_RUNING="3") as service:
+        said = service.terminal.read_text(encoding="utf-8")
+    assert "STT_MAX_RUNING is set, and nothing reads it; needed perhaps: STT_MAX_RUNNING" in said
+
+
+@pytest.mark.parametrize(
+    "page", [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))], ids=lambda page: page.name
+)
+def test_the_documentation_names_only_variables_that_are_read(page: Path) -> None:
+    text = page.read_text(encoding="utf-8")
+    named = re.findall(r"\bSTT_[A-Z_]*[A-Z]\b", text)
+    assert unread_variables({**dict.fromkeys(named, "1"), "STT_API_KEYS": "1"}) == []
+    assert re.findall(r"`(?:live|batch|tf_serving)_\w+`", text) == [], "a field of no variable"

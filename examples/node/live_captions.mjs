@@ -13,7 +13,7 @@ Print live captions of a WAV file.
 
   WAV         mono, 16-bit PCM, 8000 to 192000 Hz
   --url       default ws://127.0.0.1:8000/v1/stream
-  --key       of the server, if it wants one
+  --key       of the server; $STT_API_KEY if not given
   --speed     1: as fast as it was spoken
   --partials  print what is not final, too`;
 const CHUNK_S = 0.1;
@@ -23,7 +23,7 @@ function parseOptions() {
     allowPositionals: true,
     options: {
       url: { type: "string", default: "ws://127.0.0.1:8000/v1/stream" },
-      key: { type: "string" },
+      key: { type: "string", default: process.env.STT_API_KEY },
       speed: { type: "string", default: "1" },
       partials: { type: "boolean", default: false },
       help: { type: "boolean", short: "h" },

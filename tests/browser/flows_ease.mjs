@@ -65,9 +65,15 @@ export async function key({ page, file, large, key }) {
     await form.getByLabel("Key").fill(text);
     await form.getByRole("button", { name: "Use" }).click();
   };
+  const said = async () => {
+    await form.locator("#key-problem:not(:empty)").waitFor();
+    return form.locator("#key-problem").innerText();
+  };
+  await use("wrong-key/with=others@");
+  const impossible = await said();
   await use("wrong-key-wrong-key");
-  await form.locator("#key-problem:not(:empty)").waitFor();
-  const problem = await form.locator("#key-problem").innerText();
+  await form.locator("#key-problem", { hasText: "does not take" }).waitFor();
+  const problem = await said();
   await use(key);
   await inState(page, path.basename(file), "done").waitFor();
   await button(page, "Live captions").click();
@@ -78,9 +84,34 @@ export async function key({ page, file, large, key }) {
   return {
     error,
     refusal,
+    impossible,
     problem,
     kept: await page.evaluate(() => [localStorage.length, sessionStorage.length]),
   };
+}
+
+/** A key that no header of a WebSocket can carry, as an older page may have kept it. */
+export async function impossibleKey({ page }) {
+  await page.evaluate(() => {
+    sessionStorage.setItem("stt-api-key", "a/key=of@a-person");
+    const open = navigator.mediaDevices.getUserMedia.bind(navigator.mediaDevices);
+    navigator.mediaDevices.getUserMedia = async (wanted) => (globalThis.opened = await open(wanted));
+  });
+  await button(page, "Live captions").click();
+  await page.locator("#sound-problem:not(:empty)").waitFor();
+  await button(page, "Record").waitFor();
+  return {
+    problem: await page.locator("#sound-problem").innerText(),
+    tracks: await page.evaluate(() => globalThis.opened.getTracks().map((one) => one.readyState)),
+  };
+}
+
+export async function description({ page }) {
+  await page.getByRole("link", { name: "API", exact: true }).click();
+  const route = page.locator(".opblock", { hasText: "/v1/audio/transcriptions" });
+  await route.locator("button").first().click();
+  await button(page, "Try it out").waitFor();
+  return { title: await page.title(), routes: await page.locator(".opblock").count() };
 }
 
 /** Run axe in the page, by the browser's own hand: the page's policy keeps other scripts out. */

@@ -3,6 +3,7 @@
 import { find } from "./dom.js";
 
 const NAME = "stt-api-key";
+const KEY = /^[A-Za-z0-9._~+-]+$/; // what a header and a subprotocol can both carry
 
 /** @returns {string} the key, or nothing */
 export const apiKey = () => sessionStorage.getItem(NAME) ?? "";
@@ -48,8 +49,8 @@ export function startKeyForm(onKey) {
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     const key = field.value.trim();
-    if (!/^[\x21-\x7e]+$/.test(key)) {
-      find("#key-problem").textContent = "A key has no spaces and only plain characters.";
+    if (!KEY.test(key)) {
+      find("#key-problem").textContent = "A key has only letters, digits and . _ ~ + - in it.";
       return;
     }
     sessionStorage.setItem(NAME, key);

@@ -56,6 +56,15 @@ export class LiveSession {
     this.microphone = await openMicrophone(rateHz, { onChunk, onLost: () => void this.stop() });
     if (this.ended) return this.closeMicrophone();
     this.rateHz = this.microphone.rateHz;
+    try {
+      this.connect(decoding);
+    } catch {
+      await this.end("The browser cannot connect for live captions. Check the address and the API key.");
+    }
+  }
+
+  /** @param {import("./options.js").Decoding} decoding */
+  connect(decoding) {
     const url = address("v1/stream");
     url.protocol = url.protocol.replace("http", "ws");
     const socket = new WebSocket(url, keyProtocols());
