@@ -35,7 +35,7 @@ async def _mobile(client: httpx.AsyncClient, wav: bytes) -> httpx.Response:
 
 
 async def _openai(client: httpx.AsyncClient, wav: bytes) -> httpx.Response:
-    form = {"model": "english-small", "response_format": "verbose_json"}
+    form = {"model": "whisper-1", "response_format": "verbose_json"}
     files = {"file": ("a.wav", wav)}
     return await client.post("/v1/audio/transcriptions", data=form, files=files)
 
