@@ -28,6 +28,7 @@ class PresetName(StrEnum):
 
     small = "small"
     deepspeech2 = "deepspeech2"
+    deepspeech2_streaming = "deepspeech2-streaming"
 
 
 class Strength(StrEnum):

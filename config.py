@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from math import inf, prod
 from pathlib import Path
 from typing import Any, Literal, TypeVar
@@ -12,6 +12,8 @@ from typing import Any, Literal, TypeVar
 from service_config import AccessConfig, LimitsConfig, LogConfig
 
 T = TypeVar("T")
+
+_ADDED = {"added": True}  # a setting that files of earlier models do not have
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 
@@ -82,6 +84,10 @@ class FeatureConfig:
 
     `stft` gives `fft_length // 2 + 1` magnitudes to the power `magnitude_power`; `log_mel` gives
     the logarithm of `num_mel_bands` mel energies between `min_hz` and `max_hz`.
+
+    With `normalisation` `clip` each bin gets mean 0 and deviation 1 over the clip. With `running`
+    each frame is normalised by the frames up to itself, and by `prior_frames` more that are taken
+    to have `prior_mean` and `prior_deviation`: no frame waits for a later one.
     """
 
     kind: Literal["stft", "log_mel"] = "stft"
@@ -93,6 +99,10 @@ class FeatureConfig:
     min_hz: float = 20.0
     max_hz: float = 8000.0
     log_floor: float = 1e-6
+    normalisation: Literal["clip", "running"] = field(default="clip", metadata=_ADDED)
+    prior_mean: float = field(default=-3.0, metadata=_ADDED)
+    prior_deviation: float = field(default=4.0, metadata=_ADDED)
+    prior_frames: float = field(default=100.0, metadata=_ADDED)
 
     def __post_init__(self) -> None:
         _check(self.kind in ("stft", "log_mel"), f"kind {self.kind!r} is not stft or log_mel")
@@ -104,6 +114,18 @@ class FeatureConfig:
         )
         _check(0 <= self.min_hz < self.max_hz, f"min_hz {self.min_hz} to max_hz {self.max_hz}")
         _check(self.log_floor > 0, f"log_floor {self.log_floor} is not positive")
+        _check(
+            self.normalisation in ("clip", "running"),
+            f"normalisation {self.normalisation!r} is not clip or running",
+        )
+        _check(-inf < self.prior_mean < inf, f"prior_mean {self.prior_mean} is not a number")
+        for name in ("prior_deviation", "prior_frames"):
+            value = getattr(self, name)
+            _check(0 < value < inf, f"{name} {value} is not a positive number")
+        _check(
+            self.normalisation == "clip" or self.frame_step <= self.frame_length,
+            f"frame_step {self.frame_step} is over frame_length {self.frame_length}",
+        )
 
     @property
     def num_bins(self) -> int:
@@ -136,7 +158,12 @@ class ConvolutionConfig:
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkConfig:
-    """Every size of a network; the defaults are DeepSpeech2 as published for LJSpeech."""
+    """Every size of a network; the defaults are DeepSpeech2 as published for LJSpeech.
+
+    With `bidirectional` false the GRUs run forward only, and over the last one lies a row
+    convolution of each frame and the `lookahead` frames after it: such a network can compute a
+    clip while it is heard.
+    """
 
     kind: Literal["deepspeech2"] = "deepspeech2"
     convolutions: tuple[ConvolutionConfig, ...] = (
@@ -148,6 +175,8 @@ class NetworkConfig:
     normalise_gru_inputs: bool = False
     dense_units: int = 1024
     dropout: float = 0.5
+    bidirectional: bool = field(default=True, metadata=_ADDED)
+    lookahead: int = field(default=0, metadata=_ADDED)
 
     def __post_init__(self) -> None:
         _check(self.kind == "deepspeech2", f"network kind {self.kind!r} is not deepspeech2")
@@ -156,6 +185,17 @@ class NetworkConfig:
         _check(self.gru_units >= 1, f"gru_units {self.gru_units} is under 1")
         _check(self.dense_units >= 0, f"dense_units {self.dense_units} is negative")
         _check(0 <= self.dropout < 1, f"dropout {self.dropout} is not in [0, 1)")
+        _check(self.lookahead >= 0, f"lookahead {self.lookahead} is negative")
+        _check(
+            not (self.bidirectional and self.lookahead),
+            f"lookahead {self.lookahead}: a bidirectional network hears the whole clip",
+        )
+        if not self.bidirectional:
+            for convolution in self.convolutions:
+                _check(
+                    convolution.stride[0] <= convolution.kernel[0],
+                    f"stride {convolution.stride} jumps over frames of kernel {convolution.kernel}",
+                )
 
     @property
     def time_stride(self) -> int:
@@ -165,6 +205,20 @@ class NetworkConfig:
     def num_output_frames(self, num_frames: int) -> int:
         """Return how many frames come out when `num_frames` features go in."""
         return -(-num_frames // self.time_stride)
+
+    def num_frames_ahead(self) -> int:
+        """Return how many frames of features after its own a frame of output waits for.
+
+        Raises:
+            ValueError: for the end of the clip.
+        """
+        if self.bidirectional:
+            raise ValueError("a bidirectional network waits for the end of the clip")
+        ahead, stride = 0, 1
+        for convolution in self.convolutions:
+            ahead += stride * (convolution.kernel[0] // 2)
+            stride *= convolution.stride[0]
+        return ahead + stride * self.lookahead
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -249,20 +303,37 @@ class Preset:
     training: TrainingConfig = field(default_factory=TrainingConfig)
 
 
+_SMALL_CONVOLUTIONS = (
+    ConvolutionConfig(filters=16, kernel=(11, 9), stride=(2, 2)),
+    ConvolutionConfig(filters=32, kernel=(7, 5), stride=(2, 2)),
+)
+
 PRESETS = {
     "deepspeech2": Preset(training=TrainingConfig(learning_rate=3e-4)),
     "small": Preset(
         features=LOG_MEL,
         network=NetworkConfig(
-            convolutions=(
-                ConvolutionConfig(filters=16, kernel=(11, 9), stride=(2, 2)),
-                ConvolutionConfig(filters=32, kernel=(7, 5), stride=(2, 2)),
-            ),
+            convolutions=_SMALL_CONVOLUTIONS,
             gru_layers=3,
             gru_units=256,
             normalise_gru_inputs=True,
             dense_units=0,
             dropout=0.1,
+        ),
+        training=TrainingConfig(epochs=9, learning_rate=1.5e-3),
+    ),
+    # 440 forward units have as many weights as 256 in both directions.
+    "deepspeech2-streaming": Preset(
+        features=replace(LOG_MEL, normalisation="running"),
+        network=NetworkConfig(
+            convolutions=_SMALL_CONVOLUTIONS,
+            gru_layers=3,
+            gru_units=440,
+            normalise_gru_inputs=True,
+            dense_units=0,
+            dropout=0.1,
+            bidirectional=False,
+            lookahead=8,
         ),
         training=TrainingConfig(epochs=9, learning_rate=1.5e-3),
     ),
@@ -494,8 +565,16 @@ class ModelServerConfig:
 
 
 def to_json(config: Any) -> dict[str, Any]:
-    """Return a settings dataclass as plain values for a JSON file."""
-    return asdict(config)
+    """Return a settings dataclass as plain values for a JSON file.
+
+    An added setting is left out where it has its default, so that the files of models that do
+    without it, and what is derived from them, stay what they were.
+    """
+    values = asdict(config)
+    for name in _added(type(config)):
+        if values[name] == getattr(type(config)(), name):
+            del values[name]
+    return values
 
 
 def features_from_json(values: dict[str, Any]) -> FeatureConfig:
@@ -529,14 +608,20 @@ def audio_from_json(values: dict[str, Any]) -> AudioConfig:
     return _from_json(AudioConfig, values)
 
 
+def _added(kind: type[Any]) -> set[str]:
+    """Return the settings that files of earlier models do not have: their defaults hold there."""
+    return {entry.name for entry in fields(kind) if entry.metadata == _ADDED}
+
+
 def _from_json(kind: type[T], values: Any) -> T:
     if not isinstance(values, dict):
         raise ModelError(f"{kind.__name__}: got {values!r}; needed: settings by name")
     names = {entry.name for entry in fields(kind)}  # type: ignore[arg-type]
-    if names != values.keys():
-        missing, unknown = sorted(names - values.keys()), sorted(values.keys() - names)
+    missing, unknown = sorted(names - _added(kind) - values.keys()), sorted(values.keys() - names)
+    if missing or unknown:
         raise ModelError(f"{kind.__name__}: missing settings {missing}, unknown settings {unknown}")
-    for name, default in vars(kind()).items():
+    defaults = vars(kind())
+    for name, default in ((name, defaults[name]) for name in values):
         wanted = (int, float) if isinstance(default, float) else type(default)
         is_bool = isinstance(values[name], bool)
         if not isinstance(values[name], wanted) or is_bool != isinstance(default, bool):

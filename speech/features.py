@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
@@ -9,6 +11,20 @@ from numpy.typing import NDArray
 from config import FeatureConfig
 
 _MIN_DEVIATION = 1e-5
+
+
+class RunningSums(NamedTuple):
+    """What running normalisation knows of the frames so far, in deviations from the prior.
+
+    Args:
+        count: float `[batch, 1]`, of frames.
+        total: float `[batch, bins]`, the sum of the frames,
+        squares: and of their squares.
+    """
+
+    count: tf.Tensor
+    total: tf.Tensor
+    squares: tf.Tensor
 
 
 def num_feature_frames(num_samples: tf.Tensor, config: FeatureConfig) -> tf.Tensor:
@@ -41,18 +57,88 @@ def extract_features(
     """
     inside = tf.sequence_mask(num_samples, tf.shape(waveform)[1])
     # Not a product with the mask: what lies beyond the end may be NaN.
-    waveform = _pad_to_a_frame(tf.where(inside, waveform, tf.zeros_like(waveform)), config)
+    waveform = pad_to_a_frame(tf.where(inside, waveform, tf.zeros_like(waveform)), config)
+    features = spectral_features(
+        waveform, config, sample_rate_hz=sample_rate_hz, for_litert=for_litert
+    )
+    num_frames = num_feature_frames(num_samples, config)
+    return normalise(features, num_frames, config, for_litert=for_litert), num_frames
+
+
+def spectral_features(
+    waveform: tf.Tensor, config: FeatureConfig, *, sample_rate_hz: int, for_litert: bool = False
+) -> tf.Tensor:
+    """Return float32 `[batch, frames, config.num_bins]`, not normalised; see `extract_features`.
+
+    Args:
+        waveform: float32 `[batch, samples]`, at least a frame; those that fill none are left out.
+    """
     by_products = for_litert and not _is_power_of_two(config.fft_length)
     spectrum = (_magnitudes_by_products if by_products else _magnitudes)(waveform, config)
     if config.kind == "log_mel":
         mel = mel_matrix(config, sample_rate_hz=sample_rate_hz)
         power = spectrum**2
         energies = _float_product(power, mel) if for_litert else power @ tf.constant(mel)
-        features = tf.math.log(energies + config.log_floor)
-    else:
-        features = spectrum**config.magnitude_power
-    num_frames = num_feature_frames(num_samples, config)
-    return normalise_features(features, num_frames), num_frames
+        return tf.math.log(energies + config.log_floor)
+    return spectrum**config.magnitude_power
+
+
+def normalise(
+    features: tf.Tensor, num_frames: tf.Tensor, config: FeatureConfig, *, for_litert: bool = False
+) -> tf.Tensor:
+    """Normalise whole clips as `config` says; zero beyond each clip's end.
+
+    Args:
+        features: float32 `[batch, frames, bins]`.
+        num_frames: int32 `[batch]`, at least 1 each.
+        for_litert: add in float32.
+    """
+    if config.normalisation == "clip":
+        return normalise_features(features, num_frames)
+    # float64: the sums of a long clip and the same sums in pieces are to agree.
+    dtype = tf.float32 if for_litert else tf.float64
+    start = no_sums(tf.shape(features)[0], config.num_bins, dtype)
+    normalised, _ = normalise_running(features, start, config)
+    inside = tf.sequence_mask(num_frames, tf.shape(features)[1])[..., tf.newaxis]
+    return tf.where(inside, normalised, tf.zeros_like(normalised))
+
+
+def no_sums(batch: int | tf.Tensor, num_bins: int, dtype: tf.DType = tf.float64) -> RunningSums:
+    """Return what is known before the first frame of `batch` clips."""
+    zeros = tf.zeros([batch, num_bins], dtype)
+    return RunningSums(count=zeros[:, :1], total=zeros, squares=zeros)
+
+
+def normalise_running(
+    features: tf.Tensor, before: RunningSums, config: FeatureConfig
+) -> tuple[tf.Tensor, RunningSums]:
+    """Normalise each frame by itself, the frames before it and the prior.
+
+    The prior counts as `prior_frames` frames, so that the first ones of a clip are as large as
+    later ones, and its weight fades as the clip goes on.
+
+    Args:
+        features: float32 `[batch, frames, bins]`, what follows the frames of `before`.
+        before: also sets the precision of the sums.
+
+    Returns:
+        float32 `[batch, frames, bins]`, and what is known after the last of these frames.
+    """
+    x = (tf.cast(features, before.total.dtype) - config.prior_mean) / config.prior_deviation
+    ones = tf.ones_like(x[..., :1])
+    counts = before.count[:, tf.newaxis] + tf.cumsum(ones, axis=1)
+    totals = before.total[:, tf.newaxis] + tf.cumsum(x, axis=1)
+    squares = before.squares[:, tf.newaxis] + tf.cumsum(x**2, axis=1)
+    weights = counts + config.prior_frames
+    mean = totals / weights
+    variance = (squares + config.prior_frames) / weights - mean**2
+    normalised = (x - mean) / tf.maximum(tf.sqrt(tf.maximum(variance, 0)), _MIN_DEVIATION)
+    after = RunningSums(
+        count=before.count + tf.reduce_sum(ones, axis=1),
+        total=before.total + tf.reduce_sum(x, axis=1),
+        squares=before.squares + tf.reduce_sum(x**2, axis=1),
+    )
+    return tf.cast(normalised, features.dtype), after
 
 
 def normalise_features(features: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
@@ -103,7 +189,8 @@ def mel_matrix(config: FeatureConfig, *, sample_rate_hz: int) -> NDArray[np.floa
     return matrix
 
 
-def _pad_to_a_frame(waveform: tf.Tensor, config: FeatureConfig) -> tf.Tensor:
+def pad_to_a_frame(waveform: tf.Tensor, config: FeatureConfig) -> tf.Tensor:
+    """Add zeros to `[batch, samples]` until it holds a frame."""
     missing = tf.maximum(0, config.frame_length - tf.shape(waveform)[1])
     return tf.pad(waveform, [[0, 0], [0, missing]])
 

@@ -43,6 +43,17 @@ class Pipeline:
         strides = math.prod(block.stride[0] for block in self.network.convolutions)
         return strides * self.features.frame_step / self.audio.sample_rate_hz
 
+    @property
+    def is_streaming(self) -> bool:
+        """Whether the model can compute a clip while it is heard."""
+        return self.features.normalisation == "running" and not self.network.bidirectional
+
+    @property
+    def lookahead_s(self) -> float:
+        """Seconds after the start of its own frame of features that a frame of output waits for."""
+        num_samples = self.network.num_frames_ahead() * self.features.frame_step
+        return (num_samples + self.features.frame_length) / self.audio.sample_rate_hz
+
 
 def write_pipeline(folder: Path, pipeline: Pipeline) -> None:
     """Write `folder/pipeline.json`, atomically."""

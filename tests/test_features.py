@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +14,14 @@ import tensorflow as tf
 
 from config import LOG_MEL, AudioConfig, FeatureConfig
 from speech.audio import decode_native
-from speech.features import extract_features, mel_matrix, normalise_features, num_feature_frames
+from speech.features import (
+    extract_features,
+    mel_matrix,
+    no_sums,
+    normalise_features,
+    normalise_running,
+    num_feature_frames,
+)
 
 RATE_HZ = 22_050
 STFT = FeatureConfig()
@@ -21,7 +30,8 @@ ODD_STFT = FeatureConfig(frame_length=25, frame_step=10, fft_length=25)
 SMALL_MEL = FeatureConfig(
     kind="log_mel", frame_length=200, frame_step=80, fft_length=256, num_mel_bands=8, max_hz=4000.0
 )
-CONFIGS = [STFT, LOG_MEL, SMALL_STFT, ODD_STFT, SMALL_MEL]
+RUNNING_MEL = replace(SMALL_MEL, normalisation="running", prior_mean=-5.0, prior_frames=7.5)
+CONFIGS = [STFT, LOG_MEL, SMALL_STFT, ODD_STFT, SMALL_MEL, RUNNING_MEL]
 
 
 def reference_features(clip: np.ndarray, config: FeatureConfig) -> np.ndarray:
@@ -36,8 +46,20 @@ def reference_features(clip: np.ndarray, config: FeatureConfig) -> np.ndarray:
         features = np.log(magnitudes**2 @ reference_mel(config) + config.log_floor)
     else:
         features = magnitudes**config.magnitude_power
+    if config.normalisation == "running":
+        return np.stack([running(features[: i + 1], config) for i in range(len(features))])
     deviation = np.maximum(features.std(axis=0), 1e-5)
     return (features - features.mean(axis=0)) / deviation
+
+
+def running(features: np.ndarray, config: FeatureConfig) -> np.ndarray:
+    """Return the last of float64 `[frames, bins]`, normalised by all of them and the prior."""
+    weights = np.append(np.ones(len(features)), config.prior_frames)
+    means = np.vstack([features, np.full(features.shape[1], config.prior_mean)])
+    mean = np.average(means, axis=0, weights=weights)
+    within = np.append(np.zeros(len(features)), config.prior_deviation**2)[:, np.newaxis]
+    variance = np.average((means - mean) ** 2 + within, axis=0, weights=weights)
+    return (features[-1] - mean) / np.sqrt(variance)
 
 
 def reference_mel(config: FeatureConfig, rate_hz: int = RATE_HZ) -> np.ndarray:
@@ -127,7 +149,25 @@ def test_what_lies_beyond_the_end_is_ignored(
 @pytest.mark.parametrize("config", CONFIGS)
 def test_silence_stays_small(config: FeatureConfig) -> None:
     features = extract([np.zeros(5000, np.float32)], config)[0]
-    np.testing.assert_allclose(features, 0, atol=1e-3)
+    if config.normalisation == "running":
+        assert np.abs(features).max() < 3
+        assert np.abs(features[-1]).max() < np.abs(features[0]).min() / 2
+    else:
+        np.testing.assert_allclose(features, 0, atol=1e-3)
+
+
+@pytest.mark.parametrize("dtype", [tf.float32, tf.float64])
+def test_running_normalisation_in_pieces_is_that_of_the_whole(
+    dtype: tf.DType, rng: np.random.Generator
+) -> None:
+    features = tf.constant(rng.normal(-6, 3, (2, 300, 4)), tf.float32)
+    whole, _ = normalise_running(features, no_sums(2, 4, dtype), RUNNING_MEL)
+    pieces, known = [], no_sums(2, 4, dtype)
+    for start, end in pairwise([0, 0, 1, 2, 90, 90, 300]):
+        piece, known = normalise_running(features[:, start:end], known, RUNNING_MEL)
+        pieces.append(piece)
+    np.testing.assert_allclose(tf.concat(pieces, axis=1), whole, rtol=0, atol=1e-5)
+    assert known.count.numpy().tolist() == [[300], [300]]
 
 
 def test_bands_without_a_bin_are_refused() -> None:

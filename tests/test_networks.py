@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from types import ModuleType
 
@@ -13,6 +14,7 @@ import tensorflow as tf
 from config import PRESETS, ConvolutionConfig, NetworkConfig
 from training.networks import recurrence, recurrence_tensorflow
 from training.networks.deepspeech2 import build_deepspeech2
+from training.networks.forward_layers import MaskedGRU, RowConvolution
 from training.networks.layers import (
     MaskedBatchNormalization,
     MaskedBidirectionalGRU,
@@ -34,6 +36,7 @@ NORMALISED = NetworkConfig(
     dense_units=0,
     dropout=0.1,
 )
+FORWARD = replace(NORMALISED, bidirectional=False, lookahead=3)
 
 
 def randomise(layer: keras.Layer, rng: np.random.Generator) -> None:
@@ -144,6 +147,49 @@ def test_the_bidirectional_gru_equals_two_keras_grus_at_each_clips_own_length(
         assert not ours[len(clip) :].any()
 
 
+def test_the_forward_gru_equals_keras_gru(rng: np.random.Generator) -> None:
+    units, size = 5, 4
+    weights, clips = gru_weights(rng, units, size), random_clips(rng, 1, 7, 12, num_bins=size)
+    layer = MaskedGRU(units)
+    layer.build([(None, None, size), (None,)])
+    layer.set_weights(weights)
+    states, reference = np.array(layer(batched(clips, extra=3))), keras_gru(units, size, weights)
+    for clip, ours in zip(clips, states, strict=True):
+        np.testing.assert_allclose(ours[: len(clip)], reference(clip[None])[0], rtol=0, atol=1e-5)
+        assert not ours[len(clip) :].any()
+
+
+@pytest.mark.parametrize("lookahead", [0, 1, 4, 30])
+def test_the_row_convolution_equals_its_definition(
+    lookahead: int, rng: np.random.Generator
+) -> None:
+    layer, x = RowConvolution(lookahead), rng.normal(size=(2, 9, 3)).astype(np.float32)
+    outputs = layer(x)
+    kernel, expected = layer.kernel.numpy(), np.zeros_like(x)
+    assert kernel.shape == (lookahead + 1, 3)
+    for t, i in np.ndindex(9, lookahead + 1):
+        if t + i < 9:
+            expected[:, t] += kernel[i] * x[:, t + i]
+    np.testing.assert_allclose(outputs, expected, rtol=0, atol=1e-5)
+
+
+def test_a_forward_network_waits_for_no_frame_beyond_its_lookahead(
+    rng: np.random.Generator,
+) -> None:
+    network, clip = tiny_network(FORWARD, rng), random_clips(rng, 60)[0]
+    ahead, stride = FORWARD.num_frames_ahead(), FORWARD.time_stride
+    whole = network(batched([clip]), training=False)[0].numpy()[0]
+    for frame in (0, 7, 15):
+        needed = stride * frame + ahead
+        later, sooner = clip.copy(), clip.copy()
+        later[needed + 1 :] += 1
+        sooner[needed] += 1
+        got = [network(batched([x]), training=False)[0].numpy()[0] for x in (later, sooner)]
+        np.testing.assert_allclose(got[0][: frame + 1], whole[: frame + 1], rtol=0, atol=1e-5)
+        np.testing.assert_allclose(got[1][:frame], whole[:frame], rtol=0, atol=1e-5)
+        assert np.abs(got[1][frame] - whole[frame]).max() > 1e-5
+
+
 @pytest.mark.parametrize("stride", [(1, 1), (2, 2), (3, 2)])
 @pytest.mark.parametrize("length", [1, 2, 3, 8, 9, 10])
 def test_a_convolution_of_a_clip_does_not_depend_on_its_padding(
@@ -208,7 +254,7 @@ def test_batch_norm_learns_from_valid_frames_only(rng: np.random.Generator) -> N
     assert not outputs[0, 3:].any()
 
 
-@pytest.mark.parametrize("config", [TINY, NORMALISED])
+@pytest.mark.parametrize("config", [TINY, NORMALISED, FORWARD])
 def test_a_clip_alone_equals_the_clip_in_a_padded_batch(
     config: NetworkConfig, rng: np.random.Generator
 ) -> None:
@@ -225,7 +271,7 @@ def test_a_clip_alone_equals_the_clip_in_a_padded_batch(
         np.testing.assert_allclose(valid, alone[0], rtol=0, atol=1e-4)
 
 
-@pytest.mark.parametrize("config", [TINY, NORMALISED])
+@pytest.mark.parametrize("config", [TINY, NORMALISED, FORWARD])
 def test_padding_changes_no_statistic_in_training(
     config: NetworkConfig, rng: np.random.Generator
 ) -> None:
@@ -247,7 +293,7 @@ def test_padding_changes_no_statistic_in_training(
     assert all(np.abs(a - b).max() > 1e-4 for a, b in zip(before, learned, strict=True))
 
 
-@pytest.mark.parametrize("config", [TINY, NORMALISED])
+@pytest.mark.parametrize("config", [TINY, NORMALISED, FORWARD])
 def test_the_lengths_promised_are_those_that_come_out(
     config: NetworkConfig, rng: np.random.Generator
 ) -> None:
@@ -270,7 +316,17 @@ def test_the_published_network_has_its_published_size() -> None:
     assert network.count_params() == pytest.approx(26.6e6, rel=0.005)
 
 
-@pytest.mark.parametrize("config", [TINY, NORMALISED])
+def test_the_streaming_network_is_as_large_as_the_small_one() -> None:
+    sizes = [
+        build_deepspeech2(
+            PRESETS[name].network, num_bins=PRESETS[name].features.num_bins, num_symbols=29
+        ).count_params()
+        for name in ("small", "deepspeech2-streaming")
+    ]
+    assert sizes[1] == pytest.approx(sizes[0], rel=0.01)
+
+
+@pytest.mark.parametrize("config", [TINY, NORMALISED, FORWARD])
 def test_a_saved_network_gives_the_same_outputs(
     config: NetworkConfig, rng: np.random.Generator, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from config import ModelError
+from config import ModelError, to_json
 from speech.audio import write_atomically
 
 MAY_DIFFER = {
@@ -68,7 +68,7 @@ def save_checkpoint(path: Path, model: Any, state: Checkpoint, recipe: Any, data
     `data` is the fingerprint of what is trained on.
     """
     arrays: dict[str, Any] = {f"{i:05d}": np.asarray(v) for i, v in enumerate(_variables(model))}
-    about = {"state": dataclasses.asdict(state), "recipe": dataclasses.asdict(recipe), "data": data}
+    about = {"state": dataclasses.asdict(state), "recipe": _settings(recipe), "data": data}
     buffer = io.BytesIO()
     np.savez(buffer, about=np.array(json.dumps(about)), **arrays)
     write_atomically(path, buffer.getvalue(), durable=True)
@@ -88,7 +88,7 @@ def load_checkpoint(path: Path, model: Any, recipe: Any, data: str) -> Checkpoin
     try:
         with path.open("rb") as raw, np.load(raw) as file:
             about = json.loads(str(file["about"]))
-            _check_same(about["recipe"], json.loads(json.dumps(dataclasses.asdict(recipe))), path)
+            _check_same(about["recipe"], json.loads(json.dumps(_settings(recipe))), path)
             if about["data"] != data:
                 raise ModelError(
                     f"{path} is of a run on other data; "
@@ -127,12 +127,18 @@ def _variables(model: Any) -> list[Any]:
     return [*model.network.variables, *model.optimizer.variables]
 
 
+def _settings(recipe: Any) -> dict[str, Any]:
+    """Return a recipe's groups of settings as plain values, as `pipeline.json` has them."""
+    groups = [field.name for field in dataclasses.fields(recipe)]
+    return {name: to_json(getattr(recipe, name)) for name in groups}
+
+
 def _check_same(saved: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
     different = [
-        f"{group}.{key} was {saved[group].get(key)!r}, now {value!r}"
+        f"{group}.{key} was {saved[group].get(key)!r}, now {values.get(key)!r}"
         for group, values in wanted.items()
-        for key, value in values.items()
-        if saved[group].get(key) != value and key not in MAY_DIFFER
+        for key in {**values, **saved[group]}
+        if saved[group].get(key) != values.get(key) and key not in MAY_DIFFER
     ]
     if different:
         raise ModelError(

@@ -12,7 +12,7 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from speech.features import extract_features, normalise_features
+from speech.features import extract_features, normalise
 from speech.pipeline import Pipeline
 from speech.wav_graph import decode_wav_batch
 from training.networks.inference import (
@@ -123,7 +123,8 @@ class ServedModel(tf.Module):
             missing = tf.maximum(0, 1 - tf.shape(spectrogram)[1])
             spectrogram = tf.pad(spectrogram, [[0, 0], [0, missing], [0, 0]])
             num_frames = tf.clip_by_value(num_frames, 1, tf.shape(spectrogram)[1])
-            return self._log_probs(normalise_features(spectrogram, num_frames), num_frames)
+            features = normalise(spectrogram, num_frames, self.pipeline.features)
+            return self._log_probs(features, num_frames)
 
         return spectrogram
 

@@ -1,4 +1,4 @@
-"""DeepSpeech2: convolutions over the spectrogram, bidirectional GRUs, a character output."""
+"""DeepSpeech2: convolutions over the spectrogram, GRUs of one or both ways, a character output."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import keras
 from keras import layers
 
 from config import NetworkConfig
+from training.networks.forward_layers import MaskedGRU, RowConvolution
 from training.networks.layers import (
     MaskedBatchNormalization,
     MaskedBidirectionalGRU,
@@ -33,9 +34,14 @@ def build_deepspeech2(config: NetworkConfig, *, num_bins: int, num_symbols: int)
     for i in range(config.gru_layers):
         if config.normalise_gru_inputs:
             x = MaskedBatchNormalization(name=f"normalisation_{i}")([x, lengths])
-        x = MaskedBidirectionalGRU(config.gru_units, name=f"bigru_{i}")([x, lengths])
+        if config.bidirectional:
+            x = MaskedBidirectionalGRU(config.gru_units, name=f"bigru_{i}")([x, lengths])
+        else:
+            x = MaskedGRU(config.gru_units, name=f"gru_{i}")([x, lengths])
         if i < config.gru_layers - 1:
             x = layers.Dropout(config.dropout, name=f"dropout_{i}")(x)
+    if config.lookahead:
+        x = RowConvolution(config.lookahead, name="row_convolution")(x)
     if config.dense_units:
         x = layers.Dense(config.dense_units, activation="relu", name="dense")(x)
     x = layers.Dropout(config.dropout, name="dropout_out")(x)

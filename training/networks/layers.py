@@ -118,6 +118,26 @@ class MaskedBatchNormalization(keras.layers.Layer):
         return keras.KerasTensor(inputs[0].shape, self.compute_dtype)
 
 
+def add_direction(
+    layer: keras.layers.Layer, name: str, size: int | None, units: int
+) -> tuple[Any, ...]:
+    """Add and return kernel, recurrent kernel and bias of one GRU, laid out as in Keras."""
+    return (
+        layer.add_weight((size, 3 * units), "glorot_uniform", name=f"{name}_kernel"),
+        layer.add_weight((units, 3 * units), "orthogonal", name=f"{name}_recurrent_kernel"),
+        layer.add_weight((2, 3 * units), "zeros", name=f"{name}_bias"),
+    )
+
+
+def run_gru(x: Any, direction: tuple[Any, ...], dtype: str) -> Any:
+    """Return the states `[frames, batch, units]` of one GRU over `[frames, batch, channels]`."""
+    kernel, recurrent_kernel, bias = (ops.cast(weight, dtype) for weight in direction)
+    units = recurrent_kernel.shape[0]
+    gate_bias = ops.concatenate([bias[0, : 2 * units] + bias[1, : 2 * units], bias[0, 2 * units :]])
+    projected = ops.matmul(x, kernel) + gate_bias
+    return gru_sequence(projected, recurrent_kernel, bias[1, 2 * units :])
+
+
 @keras.saving.register_keras_serializable(package="stt")
 class MaskedBidirectionalGRU(keras.layers.Layer):
     """Two GRUs, one from each end of each clip; their states are concatenated.
@@ -134,14 +154,7 @@ class MaskedBidirectionalGRU(keras.layers.Layer):
     def build(self, input_shape: list[tuple[int | None, ...]]) -> None:
         """Create kernel, recurrent kernel and bias for both directions."""
         size, units = input_shape[0][-1], self.units
-        self.directions = [
-            (
-                self.add_weight((size, 3 * units), "glorot_uniform", name=f"{name}_kernel"),
-                self.add_weight((units, 3 * units), "orthogonal", name=f"{name}_recurrent_kernel"),
-                self.add_weight((2, 3 * units), "zeros", name=f"{name}_bias"),
-            )
-            for name in ("forward", "backward")
-        ]
+        self.directions = [add_direction(self, n, size, units) for n in ("forward", "backward")]
         self.built = True
 
     def call(self, inputs: list[Any]) -> Any:
@@ -150,22 +163,12 @@ class MaskedBidirectionalGRU(keras.layers.Layer):
         max_frames = ops.shape(x)[1]
         time_major = ops.transpose(x, (1, 0, 2))
         forward, backward = self.directions
-        ahead = self._run(time_major, *forward)
-        behind = self._run(reverse_by_length(time_major, num_frames), *backward)
+        ahead = run_gru(time_major, forward, self.compute_dtype)
+        reverse = reverse_by_length(time_major, num_frames)
+        behind = run_gru(reverse, backward, self.compute_dtype)
         states = ops.concatenate([ahead, reverse_by_length(behind, num_frames)], axis=-1)
         mask = frame_mask(num_frames, max_frames, states.dtype)
         return ops.transpose(states, (1, 0, 2)) * mask[..., None]
-
-    def _run(self, x: Any, kernel: Any, recurrent_kernel: Any, bias: Any) -> Any:
-        kernel, recurrent_kernel, bias = (
-            ops.cast(weight, self.compute_dtype) for weight in (kernel, recurrent_kernel, bias)
-        )
-        units = self.units
-        gate_bias = ops.concatenate(
-            [bias[0, : 2 * units] + bias[1, : 2 * units], bias[0, 2 * units :]]
-        )
-        projected = ops.matmul(x, kernel) + gate_bias
-        return gru_sequence(projected, recurrent_kernel, bias[1, 2 * units :])
 
     def compute_output_spec(self, inputs: list[Any]) -> Any:
         """Return `[batch, frames, 2 * units]`."""
