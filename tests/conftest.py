@@ -9,7 +9,13 @@ import numpy as np
 import pytest
 from hypothesis import settings
 
-from tests.models import bundled, model_folder, server_config, tiny_model  # noqa: F401
+from tests.models import (  # noqa: F401
+    bundled,
+    model_folder,
+    server_config,
+    streaming_model,
+    tiny_model,
+)
 from tests.runs import corpus  # noqa: F401
 
 # The same examples in every run, and no deadline: a busy machine is not a failure.

@@ -1,6 +1,6 @@
 """Tiny models with random weights, built and exported by the code that ships."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import keras
@@ -31,8 +31,10 @@ TINY_NETWORK = NetworkConfig(
     dense_units=0,
     dropout=0.1,
 )
+TINY_FORWARD = replace(TINY_NETWORK, bidirectional=False, lookahead=3)
 STFT_FEATURES = FeatureConfig()
 LOG_MEL_FEATURES = PRESETS["small"].features
+RUNNING_FEATURES = PRESETS["deepspeech2-streaming"].features
 
 
 @dataclass(frozen=True)
@@ -44,10 +46,16 @@ class TinyModel:
     network: keras.Model
 
 
-def make_model(folder: Path, features: FeatureConfig, *, precision: str = "float32") -> TinyModel:
+def make_model(
+    folder: Path,
+    features: FeatureConfig,
+    *,
+    precision: str = "float32",
+    config: NetworkConfig = TINY_NETWORK,
+) -> TinyModel:
     keras.utils.set_random_seed(7)
     alphabet = Alphabet()
-    network = build_deepspeech2(TINY_NETWORK, num_bins=features.num_bins, num_symbols=len(alphabet))
+    network = build_deepspeech2(config, num_bins=features.num_bins, num_symbols=len(alphabet))
     draw = np.random.default_rng(7)
     for weight in network.weights:
         if "moving" not in weight.path:
@@ -56,7 +64,7 @@ def make_model(folder: Path, features: FeatureConfig, *, precision: str = "float
         name="tiny",
         audio=AudioConfig(),
         features=features,
-        network=TINY_NETWORK,
+        network=config,
         alphabet=alphabet,
     )
     folder.mkdir(parents=True, exist_ok=True)
@@ -79,6 +87,13 @@ def tiny_model(
 def model_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """One exported model, for tests to which the features do not matter."""
     return make_model(tmp_path_factory.mktemp("served") / "tiny", LOG_MEL_FEATURES).folder
+
+
+@pytest.fixture(scope="session")
+def streaming_model(tmp_path_factory: pytest.TempPathFactory) -> TinyModel:
+    """A model that computes a clip while it is heard."""
+    folder = tmp_path_factory.mktemp("streaming") / "tiny"
+    return make_model(folder, RUNNING_FEATURES, config=TINY_FORWARD)
 
 
 @pytest.fixture

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import tensorflow as tf
 
 from config import ConvolutionConfig, NetworkConfig
-from tests.test_networks import NORMALISED, NUM_BINS, TINY, tiny_network
+from tests.test_networks import FORWARD, NORMALISED, NUM_BINS, TINY, tiny_network
 from training.networks.fast_convolution import convolve_fast
-from training.networks.inference import (
-    InferenceNetwork,
+from training.networks.inference import InferenceNetwork
+from training.networks.inference_weights import (
     InferenceWeights,
     fold_weights,
     transpose_recurrent,
@@ -27,6 +29,7 @@ STRIDE_1 = NetworkConfig(
     gru_units=6,
     dense_units=7,
 )
+FORWARD_ONLY = replace(STRIDE_1, bidirectional=False)
 
 
 def tensors_of(weights: InferenceWeights) -> InferenceWeights:
@@ -35,7 +38,7 @@ def tensors_of(weights: InferenceWeights) -> InferenceWeights:
     return nest
 
 
-@pytest.mark.parametrize("config", [TINY, NORMALISED, STRIDE_1])
+@pytest.mark.parametrize("config", [TINY, NORMALISED, STRIDE_1, FORWARD, FORWARD_ONLY])
 @pytest.mark.parametrize("lengths", [[1], [37], [41, 8, 1, 26]])
 def test_both_ways_equal_the_network_that_was_trained(
     config: NetworkConfig, lengths: list[int], rng: np.random.Generator

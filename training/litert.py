@@ -15,7 +15,8 @@ from speech.audio import write_atomically
 from speech.features import extract_features
 from speech.pipeline import Pipeline, read_pipeline
 from training.export import load_network
-from training.networks.inference import InferenceNetwork, InferenceWeights, fold_weights
+from training.networks.inference import InferenceNetwork
+from training.networks.inference_weights import InferenceWeights, fold_weights
 from training.networks.weights import read_weights
 from training.served_model import Precision
 

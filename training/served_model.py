@@ -15,13 +15,15 @@ from numpy.typing import NDArray
 from speech.features import extract_features, normalise
 from speech.pipeline import Pipeline
 from speech.wav_graph import decode_wav_batch
-from training.networks.inference import (
-    InferenceNetwork,
+from training.networks.inference import InferenceNetwork
+from training.networks.inference_weights import (
     InferenceWeights,
     fold_weights,
     transpose_recurrent,
 )
+from training.networks.streaming import StreamingNetwork
 from training.networks.weights import read_weights
+from training.served_stream import ServedStream
 
 Precision = Literal["float32", "float16", "bfloat16", "int8"]
 
@@ -61,6 +63,7 @@ class ServedModel(tf.Module):
 
     Any server runs the three signatures. A process that holds the model may read the weights once
     (`read_weights`) and hand them to `compute`, and, from `arrange_weights`, to `compute_compiled`.
+    A streaming model also has `stream_start` and `stream`, of `training.served_stream`.
     """
 
     def __init__(
@@ -85,6 +88,11 @@ class ServedModel(tf.Module):
         self.compute_compiled = self._with_weights(
             self._compute_compiled_log_probs, _specs_of(arranged), clips=1
         )
+        if pipeline.is_streaming:
+            served = ServedStream(
+                StreamingNetwork(weights), pipeline, nest=self._nest, weight_specs=specs
+            )
+            self.stream_start, self.stream = served.start, served.stream
 
     @tf.function(input_signature=[])
     def read_weights(self) -> list[tf.Tensor]:

@@ -7,89 +7,28 @@ one clip, which XLA compiles for each length. Plain TensorFlow ops in both.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
 from training.networks.fast_convolution import convolve_fast
-from training.networks.weights import Convolution, Direction, Weights
+from training.networks.inference_layers import (
+    gru_step,
+    look_ahead,
+    product,
+    project,
+    run_gru,
+    to_logits,
+    to_time_major,
+)
+from training.networks.inference_weights import (
+    ConvolutionWeights,
+    DirectionWeights,
+    InferenceWeights,
+)
+from training.networks.weights import Convolution
 
 UNROLL = 8
-
-
-class ConvolutionWeights(NamedTuple):
-    """Kernel `[time, frequency, in, out]` and bias `[out]`."""
-
-    kernel: Any
-    bias: Any
-
-
-class DirectionWeights(NamedTuple):
-    """Of one GRU, gates as in `training.networks.weights`.
-
-    Args:
-        kernel: `[in, 3 * units]`.
-        bias: `[3 * units]`, what is added before the recurrence.
-        recurrent: `[units, 3 * units]`.
-        candidate_bias: `[units]`, added to the recurrent part of the candidate.
-    """
-
-    kernel: Any
-    bias: Any
-    recurrent: Any
-    candidate_bias: Any
-
-
-class DenseWeights(NamedTuple):
-    """Kernel `[in, out]` and bias `[out]`."""
-
-    kernel: Any
-    bias: Any
-
-
-class InferenceWeights(NamedTuple):
-    """All of a network, arrays or tensors, in a nest that TensorFlow understands."""
-
-    convolutions: list[ConvolutionWeights]
-    recurrent: list[tuple[DirectionWeights, DirectionWeights]]
-    dense: list[DenseWeights]
-
-
-def fold_weights(weights: Weights) -> InferenceWeights:
-    """Return the arrays that inference multiplies and adds."""
-    dense = [weights.hidden, weights.logits] if weights.hidden else [weights.logits]
-    return InferenceWeights(
-        convolutions=[ConvolutionWeights(*block.folded()) for block in weights.convolutions],
-        recurrent=[
-            (_fold_direction(forward), _fold_direction(backward))
-            for forward, backward in (layer.folded() for layer in weights.recurrent)
-        ],
-        dense=[DenseWeights(layer.kernel, layer.bias) for layer in dense],
-    )
-
-
-def _fold_direction(direction: Direction) -> DirectionWeights:
-    gates = 2 * direction.recurrent.shape[0]
-    before, within = direction.bias
-    bias = np.concatenate([before[:gates] + within[:gates], before[gates:]])
-    return DirectionWeights(direction.kernel, bias, direction.recurrent, within[gates:])
-
-
-def transpose_recurrent(weights: InferenceWeights) -> InferenceWeights:
-    """Return the weights as `compute_compiled` takes them: `recurrent` as `[3 * units, units]`.
-
-    A row of it and one clip's state then lie in memory as they are multiplied.
-    """
-
-    def transposed(direction: DirectionWeights) -> DirectionWeights:
-        return direction._replace(recurrent=tf.transpose(direction.recurrent))
-
-    layers = [
-        (transposed(forward), transposed(backward)) for forward, backward in weights.recurrent
-    ]
-    return weights._replace(recurrent=layers)
 
 
 class InferenceNetwork:
@@ -120,14 +59,17 @@ class InferenceNetwork:
         x = features[..., tf.newaxis]
         for i, block in enumerate(weights.convolutions):
             x, num_frames = self._convolve(i, block, x, num_frames)
-        x, max_frames = _to_time_major(x), tf.shape(x)[1]
+        x, max_frames = to_time_major(x), tf.shape(x)[1]
         x = _pad_to_blocks(x)
-        for forward, backward in weights.recurrent:
-            ahead = _run(_project(x, forward) + forward.bias, forward)
-            reverse = tf.reverse_sequence(x, num_frames, seq_axis=0, batch_axis=1)
-            behind = _run(_project(reverse, backward) + backward.bias, backward)
-            x = _join(ahead, behind, num_frames)
-        return _to_logits(x[:max_frames], weights.dense), num_frames
+        for forward, *backward in weights.recurrent:
+            parts = [_run_blocks(x, forward)]
+            parts += [_run_back(x, direction, num_frames) for direction in backward]
+            x = tf.concat(parts, axis=-1)
+        x = x[:max_frames]
+        if weights.row_convolution:
+            inside = tf.sequence_mask(num_frames, max_frames, x.dtype)
+            x = _look_ahead_to_the_end(x * tf.transpose(inside)[..., tf.newaxis], weights)
+        return to_logits(x, weights.dense), num_frames
 
     def compute_compiled(
         self, weights: InferenceWeights, features: tf.Tensor, num_frames: tf.Tensor
@@ -141,13 +83,18 @@ class InferenceNetwork:
         x = features[..., tf.newaxis]
         for i, block in enumerate(weights.convolutions):
             x, num_frames = self._convolve(i, block, x, num_frames)
-        x = _to_time_major(x)
+        x = to_time_major(x)
         run, last = _compiled(_run_compiled), num_frames[0] - 1
-        for forward, backward in weights.recurrent:
-            ahead = run(_project(x, forward), forward, last, 0, 1)
-            behind = run(_project(x, backward), backward, last, last, -1)
-            x = tf.concat([ahead, behind], axis=-1)
-        return _compiled(_to_logits)(x, weights.dense), num_frames
+        ways = (0, 1), (last, -1)
+        for layer in weights.recurrent:
+            parts = [
+                run(project(x, direction), direction, last, *way)
+                for direction, way in zip(layer, ways, strict=False)
+            ]
+            x = tf.concat(parts, axis=-1)
+        if weights.row_convolution:
+            x = _look_ahead_to_the_end(x, weights)
+        return _compiled(to_logits)(x, weights.dense), num_frames
 
     def _convolve(
         self, i: int, block: ConvolutionWeights, x: tf.Tensor, num_frames: tf.Tensor
@@ -179,12 +126,6 @@ def _activate(x: tf.Tensor, bias: tf.Tensor, num_frames: tf.Tensor) -> tuple[tf.
     ], num_frames
 
 
-def _to_time_major(x: tf.Tensor) -> tf.Tensor:
-    """Return `[frames, batch, bins * channels]` of `[batch, frames, bins, channels]`."""
-    shape = tf.shape(x)
-    return tf.transpose(tf.reshape(x, [shape[0], shape[1], x.shape[2] * x.shape[3]]), [1, 0, 2])
-
-
 def _pad_to_blocks(x: tf.Tensor) -> tf.Tensor:
     """Add frames to `[frames, batch, channels]` up to a multiple of `UNROLL`."""
     padded = tf.pad(x, [[0, -tf.shape(x)[0] % UNROLL], [0, 0], [0, 0]])
@@ -192,82 +133,29 @@ def _pad_to_blocks(x: tf.Tensor) -> tf.Tensor:
     return padded
 
 
-def _product(x: tf.Tensor, matrix: tf.Tensor, *, transpose_b: bool = False) -> tf.Tensor:
-    """Return a product of what the matrix is kept as, in the form of `x`."""
-    product = tf.matmul(tf.cast(x, matrix.dtype), matrix, transpose_b=transpose_b)
-    return tf.cast(product, x.dtype)
+def _run_blocks(x: tf.Tensor, weights: DirectionWeights) -> tf.Tensor:
+    """Return states `[frames, batch, units]` of blocks of `UNROLL` frames."""
+    start = tf.zeros([tf.shape(x)[1], weights.candidate_bias.shape[0]], x.dtype)
+    states, _ = run_gru(project(x, weights) + weights.bias, weights, start, unroll=UNROLL)
+    return states
 
 
-def _project(x: tf.Tensor, weights: DirectionWeights) -> tf.Tensor:
-    """Return `[frames, batch, 3 * units]`: all frames in one product, the bias not added."""
-    shape = tf.shape(x)
-    flat = tf.reshape(x, [-1, weights.kernel.shape[0]])
-    projected = _product(flat, weights.kernel)
-    projected = tf.reshape(projected, [shape[0], shape[1], weights.kernel.shape[1]])
-    projected.set_shape([*x.shape[:2], weights.kernel.shape[1]])  # LiteRT's loops need it
-    return projected
+def _run_back(x: tf.Tensor, weights: DirectionWeights, num_frames: tf.Tensor) -> tf.Tensor:
+    """Return the same from each clip's last frame to its first."""
+    reverse = tf.reverse_sequence(x, num_frames, seq_axis=0, batch_axis=1)
+    states = _run_blocks(reverse, weights)
+    return tf.reverse_sequence(states, num_frames, seq_axis=0, batch_axis=1)
 
 
-def _join(ahead: tf.Tensor, behind: tf.Tensor, num_frames: tf.Tensor) -> tf.Tensor:
-    behind = tf.reverse_sequence(behind, num_frames, seq_axis=0, batch_axis=1)
-    return tf.concat([ahead, behind], axis=-1)
-
-
-def _to_logits(x: tf.Tensor, layers: list[DenseWeights]) -> tf.Tensor:
-    """Return `[batch, frames, symbols]` of `[frames, batch, channels]`."""
-    shape = tf.shape(x)
-    x = tf.reshape(tf.transpose(x, [1, 0, 2]), [-1, x.shape[-1]])
-    for hidden in layers[:-1]:
-        x = tf.nn.relu(_product(x, hidden.kernel) + hidden.bias)
-    logits = _product(x, layers[-1].kernel) + layers[-1].bias
-    return tf.reshape(logits, [shape[1], shape[0], layers[-1].kernel.shape[1]])
-
-
-def _step(
-    state: tf.Tensor,
-    recurrent: tf.Tensor,
-    gates: tf.Tensor,
-    candidate: tf.Tensor,
-    candidate_bias: tf.Tensor,
-    sigmoid: Callable[[tf.Tensor], tf.Tensor] = tf.sigmoid,
-) -> tf.Tensor:
-    """Return a GRU's next state; see `training.networks.recurrence.gru_sequence`."""
-    units = candidate_bias.shape[0]
-    from_gates, from_candidate = tf.split(recurrent, [2 * units, units], axis=-1)
-    update, reset = tf.split(sigmoid(gates + from_gates), 2, axis=-1)
-    candidate = tf.tanh(candidate + reset * (from_candidate + candidate_bias))
-    return candidate + update * (state - candidate)
+def _look_ahead_to_the_end(x: tf.Tensor, weights: InferenceWeights) -> tf.Tensor:
+    """Return the row convolution of `[frames, batch, channels]`, zeros after the last frame."""
+    (kernel,) = weights.row_convolution
+    return look_ahead(tf.pad(x, [[0, kernel.shape[0] - 1], [0, 0], [0, 0]]), kernel)
 
 
 def _sigmoid_of_tanh(x: tf.Tensor) -> tf.Tensor:
     """Return the sigmoid as XLA computes it fastest."""
     return 0.5 + 0.5 * tf.tanh(0.5 * x)
-
-
-def _run(projected: tf.Tensor, weights: DirectionWeights) -> tf.Tensor:
-    """Return states `[frames, batch, units]`, `UNROLL` frames an iteration of the loop."""
-    units, clips = weights.candidate_bias.shape[0], projected.shape[1]
-    num_blocks, batch = tf.shape(projected)[0] // UNROLL, tf.shape(projected)[1]
-    blocks = tf.reshape(projected, [num_blocks, UNROLL, batch, 3 * units])
-    read = tf.TensorArray(
-        projected.dtype, num_blocks, element_shape=[UNROLL, clips, 3 * units]
-    ).unstack(blocks)
-    written = tf.TensorArray(projected.dtype, num_blocks, element_shape=[UNROLL, clips, units])
-
-    def advance(i: tf.Tensor, state: tf.Tensor, written: tf.TensorArray) -> tuple[Any, ...]:
-        states = []
-        for frame in tf.unstack(read.read(i)):
-            gates, candidate = tf.split(frame, [2 * units, units], axis=-1)
-            recurrent = _product(state, weights.recurrent)
-            state = _step(state, recurrent, gates, candidate, weights.candidate_bias)
-            states.append(state)
-        return i + 1, state, written.write(i, tf.stack(states))
-
-    start = tf.zeros([batch, units], projected.dtype)
-    _, _, written = tf.while_loop(
-        lambda i, *_: i < num_blocks, advance, (0, start, written), maximum_iterations=num_blocks
-    )
-    return tf.reshape(written.stack(), [UNROLL * num_blocks, batch, units])
 
 
 def _run_compiled(
@@ -295,8 +183,10 @@ def _run_compiled(
     def advance(i: tf.Tensor, state: tf.Tensor, written: tf.TensorArray) -> tuple[Any, ...]:
         frame = start + step * i
         gates, candidate = tf.split(read.read(frame), [2 * units, units], axis=-1)
-        recurrent = _product(state, weights.recurrent, transpose_b=True)
-        state = _step(state, recurrent, gates, candidate, weights.candidate_bias, _sigmoid_of_tanh)
+        recurrent = product(state, weights.recurrent, transpose_b=True)
+        state = gru_step(
+            state, recurrent, gates, candidate, weights.candidate_bias, _sigmoid_of_tanh
+        )
         return i + 1, state, written.write(frame, state)
 
     state = tf.zeros([1, units], projected.dtype)

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import ModelError
+from training.networks.forward_layers import MaskedGRU, RowConvolution
 from training.networks.layers import (
     MaskedBatchNormalization,
     MaskedBidirectionalGRU,
@@ -18,7 +19,14 @@ from training.networks.layers import (
 )
 
 Array = NDArray[np.float32]
-_KNOWN = (MaskedConv2D, MaskedBatchNormalization, MaskedBidirectionalGRU, keras.layers.Dense)
+_RECURRENT = (MaskedBidirectionalGRU, MaskedGRU)
+_KNOWN = (
+    MaskedConv2D,
+    MaskedBatchNormalization,
+    *_RECURRENT,
+    RowConvolution,
+    keras.layers.Dense,
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +76,7 @@ class Direction:
 
 @dataclass(frozen=True, kw_only=True)
 class Recurrent:
-    """A forward and a backward GRU, and the batch norm before them if there is one."""
+    """A forward GRU, a backward one and the batch norm before them; the latter two may be none."""
 
     normalisation: Normalisation | None
     directions: list[Direction]
@@ -103,11 +111,15 @@ class Dense:
 
 @dataclass(frozen=True, kw_only=True)
 class Weights:
-    """A whole DeepSpeech2, from features to logits."""
+    """A whole DeepSpeech2, from features to logits.
+
+    Of a row convolution float32 `[lookahead + 1, channels]`.
+    """
 
     num_bins: int
     convolutions: list[Convolution]
     recurrent: list[Recurrent]
+    row_convolution: Array | None
     hidden: Dense | None
     logits: Dense
 
@@ -132,8 +144,11 @@ def read_weights(network: keras.Model) -> Weights:
         recurrent=[
             _recurrent(before, layer)
             for before, layer in pairwise(layers)
-            if isinstance(layer, MaskedBidirectionalGRU)
+            if isinstance(layer, _RECURRENT)
         ],
+        row_convolution=next(
+            (_array(layer.kernel) for layer in layers if isinstance(layer, RowConvolution)), None
+        ),
         hidden=dense[0] if len(dense) == 2 else None,
         logits=dense[-1],
     )
@@ -147,7 +162,7 @@ def _convolution(layer: MaskedConv2D) -> Convolution:
     )
 
 
-def _recurrent(before: keras.layers.Layer, layer: MaskedBidirectionalGRU) -> Recurrent:
+def _recurrent(before: keras.layers.Layer, layer: MaskedBidirectionalGRU | MaskedGRU) -> Recurrent:
     is_normalised = isinstance(before, MaskedBatchNormalization)
     return Recurrent(
         normalisation=_normalisation(before.normalisation) if is_normalised else None,
