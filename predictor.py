@@ -12,10 +12,11 @@ from dataclasses import replace
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from config import AudioConfig, BatchingConfig, DecodingConfig, ServerConfig
 from quiet_start import start_tensorflow
-from serving.backend import Backend, check_wanted
+from serving.backend import Backend, ClipStream, check_wanted, open_stream
 from serving.micro_batching import MicroBatcher
 from speech.audio import Waveform, decode_native
 from speech.batches import BATCH_SECONDS, batches_of, groups_of
@@ -219,10 +220,27 @@ class Predictor:
             GivenUpError: `given_up` was set before it began.
         """
         (log_probs,) = self.backend.log_probs([waveform], given_up)
+        return self.transcript_of(log_probs, len(waveform), options)
+
+    def open_stream(self) -> ClipStream | None:
+        """Begin a clip that is computed while it is heard; None if the model cannot."""
+        return open_stream(self.backend)
+
+    def transcript_of(
+        self,
+        log_probs: NDArray[np.float32],
+        num_samples: int,
+        options: DecodingOptions | None = None,
+    ) -> Transcript:
+        """Decode what a network gave for one clip of `num_samples`; nothing is logged.
+
+        Args:
+            log_probs: float32 `[frames, symbols]`, those of the clip's beginning at least.
+        """
         with self._decoding:
             decoded = self.decoder.decode(log_probs, options)
         n_best = options.n_best if options else 1
-        return self._join([(Span(0, len(waveform)), decoded)], len(waveform), n_best=n_best)
+        return self._join([(Span(0, num_samples), decoded)], num_samples, n_best=n_best)
 
     def _decode_all(
         self,

@@ -11,13 +11,14 @@ import numpy as np
 
 from captions.events import Caption, Final, Partial, words_later
 from captions.hearing import RecentAudio, SpeechTracker
+from captions.reading import NOTHING, Reading, make_reader
 from captions.settings import CaptionConfig
 from captions.stability import Committing, Stabiliser
 from predictor import Predictor
 from speech.audio import Waveform
 from speech.decoding.decoder import DecodingOptions
 from speech.segmentation import Span
-from speech.transcript import Transcript, Word
+from speech.transcript import Word
 
 _FRAMES_PER_STEP = 2
 _IDLE_KEPT_S = 1.0
@@ -53,7 +54,10 @@ class _Utterance:
 
 
 class CaptionSession:
-    """Decodes the growing window of each utterance with a network for whole clips.
+    """Decodes the growing window of each utterance, over and over.
+
+    A network for whole clips computes the window anew each time; one that can carry its state
+    computes only what is new.
 
     Finals depend on the audio alone: silence is looked for in steps of their own, not in the
     pieces that audio comes in. Partials depend on how often it is called: one a call at most, so
@@ -78,10 +82,8 @@ class CaptionSession:
             given_up: set once nobody waits for captions; what is asked then raises `GivenUpError`.
         """
         self._config = config = config or CaptionConfig()
-        self._predictor, self._given_up = predictor, given_up
         self._make_stabiliser = make_stabiliser or (lambda: Committing(agreement=config.agreement))
-        self._options = options = options or DecodingOptions()
-        self._partial_options = replace(options, decoder=config.partial_decoder or options.decoder)
+        options = options or DecodingOptions()
         self._rate_hz = predictor.audio.sample_rate_hz
         self._tracker = SpeechTracker(
             sample_rate_hz=self._rate_hz,
@@ -93,7 +95,14 @@ class CaptionSession:
         self._pending: Waveform = np.zeros(0, np.float32)
         self._utterance: _Utterance | None = None
         self._next_id = self._heard = self._closed_to = 0
-        self._last: tuple[Span, Transcript] | None = None
+        reading = Reading(
+            predictor=predictor,
+            audio=self._audio,
+            whole=options,
+            so_far=replace(options, decoder=config.partial_decoder or options.decoder),
+            given_up=given_up,
+        )
+        self._reader = make_reader(reading, streams=config.streams)
 
     @property
     def duration_s(self) -> float:
@@ -126,7 +135,8 @@ class CaptionSession:
         captions = []
         if self._utterance:
             reaches_end = self._utterance.speech.end >= self._audio.end
-            captions = self._end(self._window(), self._pending if reaches_end else None)
+            rest = self._pending if reaches_end else self._pending[:0]
+            captions = self._end(self._window(), rest)
         self._closed_to = self._audio.end
         return captions
 
@@ -167,9 +177,9 @@ class CaptionSession:
             decoded_to=start,
         )
 
-    def _end(self, window: Span, rest: Waveform | None = None) -> list[Caption]:
+    def _end(self, window: Span, rest: Waveform = NOTHING) -> list[Caption]:
         """Return the final of what is being spoken, up to the end of `window`, and `rest`."""
-        utterance, transcript = self._spoken(), self._whole(window, rest)
+        utterance, transcript = self._spoken(), self._reader.whole(window, rest)
         self._utterance, self._closed_to = None, window.end
         self._audio.forget(window.end)
         utterance.speech = Span(utterance.speech.start, min(utterance.speech.end, window.end))
@@ -192,7 +202,7 @@ class CaptionSession:
         if not is_silent and now - utterance.decoded_to < interval:
             return []
         window = self._window() if is_silent else Span(utterance.start, now)
-        transcript = self._whole(window) if is_silent else self._so_far(window)
+        transcript = self._reader.whole(window) if is_silent else self._reader.so_far(window)
         shown = words_later(transcript, window.start / self._rate_hz)
         if is_silent:
             utterance.stabiliser.replace(shown)
@@ -207,25 +217,6 @@ class CaptionSession:
         """Return what is being spoken with the padding around it."""
         utterance = self._spoken()
         return Span(utterance.start, min(utterance.speech.end + self._padding, self._audio.end))
-
-    def _so_far(self, window: Span) -> Transcript:
-        samples = self._audio.between(window.start, window.end)
-        return self._predictor.transcribe_clip(
-            samples, self._partial_options, given_up=self._given_up
-        )
-
-    def _whole(self, window: Span, rest: Waveform | None = None) -> Transcript:
-        """Transcribe a window that may be final, unless that was what was last done."""
-        if rest is None and self._last is not None and self._last[0] == window:
-            return self._last[1]
-        samples = self._audio.between(window.start, window.end)
-        if rest is not None:
-            samples = np.concatenate([samples, rest])
-        transcript = self._predictor.transcribe_clip(
-            samples, self._options, given_up=self._given_up
-        )
-        self._last = (window, transcript)
-        return transcript
 
     def _values(
         self, utterance: _Utterance, words: tuple[Word, ...], confidence: float

@@ -20,6 +20,8 @@ class CaptionConfig:
         agreement: a word is shown once so many decodings in a row have it.
         partial_decoder: greedy or beam; that of the finals if None.
         speech: how speech is told from noise.
+        streams: a model that can carries its state from partial to partial; if not, each utterance
+            is computed from its start each time, as by models that hear both ways.
     """
 
     endpoint_silence_s: float = 0.35
@@ -28,6 +30,7 @@ class CaptionConfig:
     agreement: int = 2
     partial_decoder: str | None = None
     speech: SegmentationConfig = field(default_factory=lambda: SegmentationConfig(padding_s=0.175))
+    streams: bool = True
 
     def __post_init__(self) -> None:
         for name in ("endpoint_silence_s", "max_utterance_s", "partial_interval_s"):

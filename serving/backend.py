@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,6 +47,37 @@ class Backend(Protocol):
 
     def close(self) -> None:
         """Let go of what the backend holds; nothing is asked of it afterwards."""
+
+
+class ClipStream(Protocol):
+    """One clip that is computed while it is heard; one thread at a time may use it."""
+
+    def feed(self, samples: Waveform) -> NDArray[np.float32]:
+        """Hear float32 `[samples]` of native rate; there may be none.
+
+        Returns:
+            float32 `[frames, symbols]`: the log-probabilities that are ready and were not before.
+        """
+
+    def finish(self, samples: Waveform) -> NDArray[np.float32]:
+        """Return what `feed` would and the frames after it, if the clip ended with these samples.
+
+        That is not held against it: the clip may go on as if nothing had been asked. All that
+        `feed` gave, and then this, is what `Backend.log_probs` gives for the whole clip, to 1e-4.
+        """
+
+
+@runtime_checkable
+class StreamingBackend(Protocol):
+    """A backend some of whose models can compute a clip while it is heard."""
+
+    def open_stream(self) -> ClipStream | None:
+        """Begin a clip; None if the model is none of them."""
+
+
+def open_stream(backend: Backend) -> ClipStream | None:
+    """Begin a clip that is computed while it is heard; None if the model cannot."""
+    return backend.open_stream() if isinstance(backend, StreamingBackend) else None
 
 
 def check_wanted(given_up: threading.Event | None) -> None:

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from config import ModelError
 from serving.backend import check_wanted, pad_batch
 from serving.compiled import CompiledModel
+from serving.local_stream import LocalStream
 from speech.audio import Waveform
 from speech.pipeline import Pipeline, read_pipeline
 
@@ -76,6 +77,12 @@ class LocalBackend:
         outputs = self._run(tf.constant(batch), tf.constant(num_samples))
         log_probs, num_frames = outputs["log_probs"].numpy(), outputs["num_frames"].numpy()
         return [clip[:count] for clip, count in zip(log_probs, num_frames, strict=True)]
+
+    def open_stream(self) -> LocalStream | None:
+        """Begin a clip that is computed while it is heard; see `StreamingBackend`."""
+        if self._weights is None or not hasattr(self._loaded, "stream"):
+            return None
+        return LocalStream(self._loaded, self._weights)
 
     def _run(self, waveform: tf.Tensor, num_samples: tf.Tensor) -> dict[str, tf.Tensor]:
         """Compute a batch, with weights that were read once where the export allows it."""

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from config import BatchingConfig, GivenUpError, ModelUnavailableError
-from serving.backend import Backend, check_wanted
+from serving.backend import Backend, ClipStream, check_wanted, open_stream
 from speech.audio import Waveform
 from speech.pipeline import Pipeline
 
@@ -100,6 +100,10 @@ class MicroBatcher:
             self._waiting += clips
             self._changed.notify()
         return [clip.log_probs.result() for clip in clips]
+
+    def open_stream(self) -> ClipStream | None:
+        """Begin a clip that is computed while it is heard: by its caller, beside the batches."""
+        return open_stream(self._backend)
 
     def _work(self) -> None:
         while not self._closed:

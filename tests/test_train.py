@@ -21,7 +21,7 @@ from serving.local import LocalBackend
 from speech.alphabet import Alphabet, normalise
 from speech.audio import decode_native, encode_native
 from speech.pipeline import read_pipeline
-from tests.models import TINY_NETWORK
+from tests.models import TINY_FORWARD, TINY_NETWORK
 from tests.runs import recipe, stop_after
 from training.augmentation import STRENGTHS
 from training.checkpoint import Checkpoint, load_checkpoint, read_state
@@ -83,6 +83,17 @@ def test_a_run_leaves_what_people_need(corpus: list[Utterance], tmp_path: Path) 
     assert pipeline.training_data["utterances"] == 8
     assert pipeline.scores["validation_wer"] == min(float(row["validation_wer"]) for row in rows)
     assert load_network(best, pipeline).count_params() > 0
+
+
+def test_a_streaming_model_is_trained_and_exported(corpus: list[Utterance], tmp_path: Path) -> None:
+    features = PRESETS["deepspeech2-streaming"].features
+    streaming = replace(recipe(epochs=1), features=features, network=TINY_FORWARD)
+    train(corpus, tmp_path, streaming)
+    export(tmp_path)
+    assert read_pipeline(tmp_path).is_streaming
+    assert LocalBackend(tmp_path).open_stream() is not None
+    with pytest.raises(ModelError, match=r"network.bidirectional was False, now None"):
+        train(corpus, tmp_path, recipe(epochs=1))
 
 
 def test_a_finished_run_is_not_trained_again(corpus: list[Utterance], tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""What is exported of a streaming model besides: a clip in pieces, its state handed back and forth."""
+"""What a streaming model exports besides: a clip in pieces, its state handed back and forth."""
 
 from __future__ import annotations
 
