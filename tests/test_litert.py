@@ -20,7 +20,7 @@ from serving.local import LocalBackend
 from speech.decoding.greedy import greedy_decode
 from speech.features import extract_features
 from tests.clips import babble
-from tests.models import TinyModel
+from tests.models import RUNNING_FEATURES, TinyModel
 from training.litert import export_litert
 from training.served_model import Precision
 
@@ -61,7 +61,9 @@ def bundled_file(bundled: Path, tmp_path_factory: pytest.TempPathFactory) -> Pat
     return export_litert(copy_of(bundled, tmp_path_factory.mktemp("bundled")))
 
 
-@pytest.mark.parametrize("config", [FeatureConfig(), LOG_MEL, ODD_STFT, BY_PRODUCTS_MEL])
+@pytest.mark.parametrize(
+    "config", [FeatureConfig(), LOG_MEL, ODD_STFT, BY_PRODUCTS_MEL, RUNNING_FEATURES]
+)
 @pytest.mark.parametrize("num_samples", [1, None, 2 * RATE_HZ])
 def test_features_for_litert_are_the_features(
     config: FeatureConfig, num_samples: int | None
@@ -111,6 +113,21 @@ def test_it_gives_the_log_probs_of_the_saved_model(
         assert got.dtype == np.float32
         np.testing.assert_allclose(got, wanted[np.newaxis], rtol=0, atol=TOLERANCES[precision])
         assert num_samples == 1 or np.ptp(wanted) > 0.1
+
+
+def test_a_streaming_model_gives_its_log_probs_of_whole_clips(
+    streaming_model: TinyModel, tmp_path: Path
+) -> None:
+    file = export_litert(copy_of(streaming_model.folder, tmp_path))
+    run, backend = (
+        Interpreter(str(file)).get_signature_runner(),
+        LocalBackend(streaming_model.folder),
+    )
+    for num_samples in (3 * RATE_HZ, 1, 22_051):
+        clip = babble(3.0, seed=num_samples)[:num_samples]
+        (wanted,) = backend.log_probs([clip])
+        got = run(waveform=clip[np.newaxis])["log_probs"]
+        np.testing.assert_allclose(got, wanted[np.newaxis], rtol=0, atol=1e-4)
 
 
 def test_smaller_weights_make_smaller_files_and_round_only_themselves(
