@@ -183,7 +183,7 @@ def test_a_forward_network_waits_for_no_frame_beyond_its_lookahead(
         needed = stride * frame + ahead
         later, sooner = clip.copy(), clip.copy()
         later[needed + 1 :] += 1
-        sooner[needed] += 1
+        sooner[needed] += 50
         got = [network(batched([x]), training=False)[0].numpy()[0] for x in (later, sooner)]
         np.testing.assert_allclose(got[0][: frame + 1], whole[: frame + 1], rtol=0, atol=1e-5)
         np.testing.assert_allclose(got[1][:frame], whole[:frame], rtol=0, atol=1e-5)

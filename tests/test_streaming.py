@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from config import PRESETS
 from serving.local import LocalBackend
 from speech.features import extract_features
+from speech.pipeline import read_pipeline
 from tests.models import TINY_FORWARD, TinyModel, make_model
 from tests.test_networks import TINY, tiny_network
 from training.networks.streaming import StreamingNetwork
@@ -96,7 +98,7 @@ def test_short_clips(loaded: Loaded, num_samples: int) -> None:
 
 
 def test_one_sample_at_a_time(loaded: Loaded) -> None:
-    loaded.check(noise(1500), list(range(1500)))
+    loaded.check(noise(900), list(range(900)))
 
 
 @pytest.mark.parametrize("chunk_s", [0.01, 0.04, 0.4, 5.0])
@@ -135,7 +137,7 @@ def test_a_state_is_bounded(loaded: Loaded, streaming_model: TinyModel) -> None:
     assert 0 < loaded.largest_bytes <= most
 
 
-@pytest.mark.parametrize("precision", ["float16", "bfloat16", "int8"])
+@pytest.mark.parametrize("precision", ["bfloat16", "int8"])
 def test_small_weights_stream_too(tmp_path_factory, precision: str) -> None:
     features = PRESETS["deepspeech2-streaming"].features
     folder = tmp_path_factory.mktemp(precision) / "tiny"
@@ -148,9 +150,9 @@ def test_small_weights_stream_too(tmp_path_factory, precision: str) -> None:
     np.testing.assert_allclose(pieces, whole, rtol=0, atol=tolerance)
 
 
-def test_models_that_hear_both_ways_have_no_stream(tiny_model: TinyModel, rng) -> None:
-    loaded = tf.saved_model.load(str(tiny_model.folder / "saved_model/1"))
+def test_models_that_hear_both_ways_have_no_stream(model_folder: Path, rng) -> None:
+    loaded = tf.saved_model.load(str(model_folder / "saved_model/1"))
     assert not hasattr(loaded, "stream")
-    assert not tiny_model.pipeline.is_streaming
+    assert not read_pipeline(model_folder).is_streaming
     with pytest.raises(ValueError, match="needs the whole clip"):
         StreamingNetwork(read_weights(tiny_network(TINY, rng)))
