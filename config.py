@@ -100,7 +100,7 @@ class FeatureConfig:
     max_hz: float = 8000.0
     log_floor: float = 1e-6
     normalisation: Literal["clip", "running"] = field(default="clip", metadata=_ADDED)
-    prior_mean: float = field(default=-3.0, metadata=_ADDED)
+    prior_mean: float = field(default=-5.0, metadata=_ADDED)
     prior_deviation: float = field(default=4.0, metadata=_ADDED)
     prior_frames: float = field(default=100.0, metadata=_ADDED)
 
@@ -567,13 +567,12 @@ class ModelServerConfig:
 def to_json(config: Any) -> dict[str, Any]:
     """Return a settings dataclass as plain values for a JSON file.
 
-    An added setting is left out where it has its default, so that the files of models that do
-    without it, and what is derived from them, stay what they were.
+    Added settings are left out where all of them have their defaults, so that the files of models
+    that do without them, and what is derived from those files, stay what they were.
     """
-    values = asdict(config)
-    for name in _added(type(config)):
-        if values[name] == getattr(type(config)(), name):
-            del values[name]
+    values, added = asdict(config), _added(type(config))
+    if added and all(values[name] == getattr(type(config)(), name) for name in added):
+        return {name: value for name, value in values.items() if name not in added}
     return values
 
 
