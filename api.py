@@ -22,7 +22,7 @@ from service import health, live, metrics, mobile, openai, page, upload
 from service.errors import add_error_answers
 from service.health import Readiness
 from service.keys import Keys
-from service.limits import BodyLimit, Turns
+from service.limits import BodiesHeld, BodyLimit, Turns
 from service.logs import logging_to_files, logging_to_terminal, open_logs
 from service.metrics import Metrics
 from service.model import Loader, close_model, load_in_background, num_waiting_clips
@@ -32,11 +32,13 @@ from service.rate import RateLimit
 from service.request_log import ID_HEADER, RequestLog
 from service.server import make_server
 from service.tracing import open_tracing, telemetry_of, tracer_of
+from service.upload_forms import MAX_HOTWORDS
 from settings import read_settings, unread_variables
 
 logger = logging.getLogger("stt.api")
 
 _MAX_CHECKS = 4
+_OTHER_FIELDS, _MAX_FILES, _MAX_FIELD_BYTES = 50, 4, 64 * 1024
 _ROUTERS = (upload.router, openai.router, live.router, mobile.router, health.router, metrics.router)
 
 
@@ -58,6 +60,11 @@ def create_app(
         version="0.1.0",
         lifespan=_lifespan,
         telemetry=telemetry_of(tracer_provider),
+        form_limits={
+            "max_fields": 2 * MAX_HOTWORDS + _OTHER_FIELDS,
+            "max_files": _MAX_FILES,
+            "max_part_size": _MAX_FIELD_BYTES,
+        },
     )
     state = app.state
     state.config, state.load, state.predictor, state.load_error = config, load, None, None
@@ -83,6 +90,9 @@ def _add_middleware(app: FastAPI, config: ServerConfig) -> None:
     app.add_middleware(
         BodyLimit,
         max_bytes=config.max_upload_bytes,
+        held=BodiesHeld(
+            max_bodies=config.max_running + config.max_waiting, max_bytes=limits.max_bodies_bytes
+        ),
         of_paths={openai.TRANSCRIPTIONS: config.max_file_bytes},
         timeout_s=limits.body_timeout_s,
     )

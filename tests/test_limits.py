@@ -8,7 +8,7 @@ from fastapi import HTTPException, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from config import GivenUpError, OverloadedError
-from service.limits import BodyLimit, Turns
+from service.limits import BodiesHeld, BodyLimit, Turns
 
 MAX_BYTES = 100_000
 CHUNK = bytes(50_000)
@@ -42,7 +42,9 @@ def run(scope: Scope, num_chunks: int) -> tuple[Reader, int, list[Message]]:
         sent.append(message)
 
     try:
-        asyncio.run(BodyLimit(reader, max_bytes=MAX_BYTES)(scope, receive, send))
+        held = BodiesHeld(max_bodies=1, max_bytes=MAX_BYTES)
+        limit = BodyLimit(reader, max_bytes=MAX_BYTES, held=held)
+        asyncio.run(limit(scope, receive, send))
     except HTTPException as error:
         sent.append({"type": "raised", "status": error.status_code, "detail": error.detail})
     return reader, asked, sent
