@@ -27,7 +27,7 @@ from service.logs import logging_to_files, logging_to_terminal, open_logs
 from service.metrics import Metrics
 from service.model import Loader, close_model, load_in_background, num_waiting_clips
 from service.observer import ServiceObserver
-from service.origins import WebSocketOrigins
+from service.origins import Origins
 from service.rate import RateLimit
 from service.request_log import ID_HEADER, RequestLog
 from service.server import make_server
@@ -98,13 +98,13 @@ def _add_middleware(app: FastAPI, config: ServerConfig) -> None:
     )
     app.add_middleware(RateLimit, limits=limits)
     app.add_middleware(Keys, access=access)
-    app.add_middleware(WebSocketOrigins, allowed=access.cors_origins)
+    app.add_middleware(Origins, access=access)
     if access.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=access.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-API-Key", "Traceparent", ID_HEADER],
+            allow_headers=["*"],  # OpenAI's own client has a dozen
             expose_headers=[ID_HEADER, "Retry-After"],
         )
     app.add_middleware(RequestLog, on_done=app.state.metrics.count_request)
