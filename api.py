@@ -69,7 +69,7 @@ def create_app(
     state = app.state
     state.config, state.load, state.predictor, state.load_error = config, load, None, None
     state.loading, state.on_ready = threading.Lock(), lambda: None
-    state.metrics, state.readiness = Metrics(), Readiness()
+    state.metrics, state.readiness = Metrics(_own_paths(app)), Readiness()
     state.observer = ServiceObserver(
         metrics=state.metrics,
         tracer=tracer_of(tracer_provider),
@@ -82,6 +82,13 @@ def create_app(
     _add_middleware(app, config)
     add_error_answers(app)
     return app
+
+
+def _own_paths(app: FastAPI) -> set[str]:
+    """Return the paths that are a route each, those of the documentation too."""
+    routers = (app.router, page.router, *_ROUTERS)
+    paths = (getattr(route, "path", None) for router in routers for route in router.routes)
+    return {path for path in paths if path and "{" not in path}
 
 
 def _add_middleware(app: FastAPI, config: ServerConfig) -> None:
