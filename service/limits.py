@@ -179,7 +179,7 @@ class Turns:
 
         Args:
             request: one whose body was read.
-            work: is given an event that is set once the client has gone.
+            work: is given an event that is set once the client has gone, or the service stops.
 
         Raises:
             OverloadedError: too many requests are there.
@@ -196,6 +196,7 @@ class Turns:
             with waiting:  # once in a thread, it is not cancelled
                 return await run_sync(work, given_up, limiter=self._threads)
         finally:
+            given_up.set()  # a task that is cancelled leaves its thread behind
             watching.cancel()
             self.present -= 1
         raise GivenUpError("the client went before its turn came")

@@ -163,3 +163,26 @@ def test_what_work_raises_is_raised_and_its_place_is_free() -> None:
                 await turns.run(Client().request, fail)
 
     asyncio.run(main())
+
+
+def test_work_whose_task_is_cancelled_is_told_so() -> None:
+    """As when a service that stops waits no longer: a thread would go on for ever."""
+
+    async def main() -> None:
+        turns, started = Turns(max_running=1, max_waiting=0), asyncio.Event()
+        loop, told = asyncio.get_running_loop(), []
+
+        def work(given_up: threading.Event) -> None:
+            loop.call_soon_threadsafe(started.set)
+            told.append(given_up.wait(10))
+
+        running = asyncio.create_task(turns.run(Client().request, work))
+        await started.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        while not told:
+            await asyncio.sleep(0.01)
+        assert told == [True]
+
+    asyncio.run(main())
