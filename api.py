@@ -68,7 +68,8 @@ def create_app(
     )
     state = app.state
     state.config, state.load, state.predictor, state.load_error = config, load, None, None
-    state.loading, state.on_ready = threading.Lock(), lambda: None
+    state.loading, state.load_again_at = threading.Lock(), 0.0
+    state.on_ready = lambda: None
     state.metrics, state.readiness = Metrics(_own_paths(app)), Readiness()
     state.observer = ServiceObserver(
         metrics=state.metrics,
@@ -120,7 +121,7 @@ def _add_middleware(app: FastAPI, config: ServerConfig) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     config: ServerConfig = app.state.config
-    app.state.checking = CapacityLimiter(_MAX_CHECKS)
+    app.state.checking, app.state.awaiting_load = CapacityLimiter(_MAX_CHECKS), CapacityLimiter(1)
     app.state.live = live.LiveSessions(config.live)
     app.state.turns = Turns(max_running=config.max_running, max_waiting=config.max_waiting)
     app.state.metrics.watch_queues(
@@ -133,14 +134,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _report_readiness(app: FastAPI) -> None:
-    """Log why there is no model, or why a remote one does not answer."""
+    """Log why a remote model does not answer."""
     app.state.on_ready()
-    predictor = app.state.predictor
-    if predictor is None:
-        logger.error("%s", app.state.load_error)
-        return
     try:
-        predictor.backend.check_ready()
+        if app.state.predictor:
+            app.state.predictor.backend.check_ready()
     except ModelError as error:
         logger.error("%s", error)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from fastapi.testclient import TestClient
 import api
 from config import ModelError, ModelUnavailableError, RemoteConfig, ServerConfig
 from predictor import Predictor, load_predictor
+from service import model
 from service.health import Readiness, builtin_clip
 from serving.local import LocalBackend
 from speech.audio import encode_native
@@ -85,8 +87,9 @@ def test_while_the_model_loads_it_listens_and_says_so(
 
 
 def test_a_model_that_could_not_be_loaded_is_tried_again_by_probes(
-    server_config: ServerConfig, backend: Counting
+    server_config: ServerConfig, backend: Counting, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(model, "FAILURE_BELIEVED_S", 0)
     answers = iter([ModelError("no such file"), Predictor(backend)])
 
     def load(_: ServerConfig) -> Predictor:
@@ -103,6 +106,47 @@ def test_a_model_that_could_not_be_loaded_is_tried_again_by_probes(
         assert client.get("/health/ready").status_code == 200
     assert failed.status_code == 503
     assert failed.json() == {"detail": "the model is not loaded: no such file"}
+
+
+def test_a_failure_to_load_is_believed_for_a_while(server_config: ServerConfig) -> None:
+    loads = []
+
+    def load(config: ServerConfig) -> Predictor:
+        loads.append(config)
+        raise ModelError("no such file")
+
+    with TestClient(api.create_app(server_config, load=load)) as client:
+        for path in ("/health/ready", "/ready/", "/v1/models", "/v1/models", "/health/ready"):
+            response = client.get(path)
+            assert response.status_code == 503, path
+        assert "the model is not loaded: no such file" in response.text
+        with client.app.state.loading:
+            assert len(loads) == 1
+        client.app.state.load_again_at = time.monotonic()
+        assert client.get("/v1/models").status_code == 503
+        assert len(loads) == 2
+
+
+def test_who_waits_for_the_model_keeps_nobody_from_the_page(
+    server_config: ServerConfig, backend: Counting
+) -> None:
+    go_on = threading.Event()
+
+    def load(_: ServerConfig) -> Predictor:
+        assert go_on.wait(60)
+        return Predictor(backend)
+
+    with (
+        TestClient(api.create_app(server_config, load=load)) as client,
+        ThreadPoolExecutor(60) as pool,
+    ):
+        app = client.app
+        waiting = [pool.submit(client.get, "/v1/models") for _ in range(60)]
+        while client.portal.call(lambda: app.state.awaiting_load.statistics().tasks_waiting) < 59:
+            time.sleep(0.01)
+        assert client.get("/app/").status_code == 200
+        go_on.set()
+        assert [answer.result(60).status_code for answer in waiting] == [200] * 60
 
 
 def test_a_remote_model_that_is_away_is_503_with_why(server_config: ServerConfig) -> None:
