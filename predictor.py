@@ -38,6 +38,9 @@ class Observer(Protocol):
     def step(self, name: str) -> AbstractContextManager[object]:
         """Return what is entered for a step: `audio`, `network` or `decoding`."""
 
+    def computed(self) -> None:
+        """Hear that the network computed some clips."""
+
     def transcribed(self, transcripts: Sequence[Transcript], elapsed_s: float) -> None:
         """Hear of what was transcribed, and how long it took."""
 
@@ -48,6 +51,9 @@ class Unobserved:
     def step(self, name: str) -> AbstractContextManager[object]:  # noqa: ARG002
         """See `Observer.step`."""
         return nullcontext()
+
+    def computed(self) -> None:
+        """See `Observer.computed`."""
 
     def transcribed(self, transcripts: Sequence[Transcript], elapsed_s: float) -> None:
         """See `Observer.transcribed`."""
@@ -219,6 +225,7 @@ class Predictor:
             GivenUpError: `given_up` was set before it began.
         """
         (log_probs,) = self.backend.log_probs([waveform], given_up)
+        self.observer.computed()
         with self._decoding:
             decoded = self.decoder.decode(log_probs, options)
         n_best = options.n_best if options else 1
@@ -251,6 +258,7 @@ class Predictor:
         decoded = []
         with self.observer.step("network"):
             computed = self.backend.log_probs(clips, given_up)
+        self.observer.computed()
         for log_probs in computed:
             # The search holds Python's lock: in turn, some are done early.
             with self.observer.step("decoding"), self._decoding:

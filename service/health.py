@@ -35,7 +35,7 @@ class Readiness:
         self._checking = threading.Lock()
 
     def saw_success(self) -> None:
-        """Take note that somebody's clip was transcribed, so that a busy service needs no probe."""
+        """Take note that somebody's clip was computed, so that a busy service needs no probe."""
         if self._succeeded_at is not None:
             self._succeeded_at = self._clock()
 

@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from captions.events import Caption
+from captions.events import Caption, Final
 from captions.pcm import SAMPLE_BYTES, PcmStream
 from captions.session import Captioner, CaptionSession
 from config import GivenUpError, LiveConfig, ModelUnavailableError
@@ -32,6 +32,7 @@ from service.live_messages import (
 )
 from service.metrics import Metrics
 from service.model import get_predictor
+from service.observer import ServiceObserver
 
 logger = logging.getLogger("stt.api")
 
@@ -236,9 +237,12 @@ class LiveSession:
         if not isinstance(start, Start):
             raise _reason(start)
         hearing = await self._open(start)
+        observer: ServiceObserver = self._socket.app.state.observer
 
         async def caption(work: Callable[..., list[Caption]], *arguments: object) -> None:
             for found in await self._run(work, *arguments, threads=threads):
+                if isinstance(found, Final):
+                    observer.heard(found.text, round(found.end_s - found.start_s, 3))
                 await self.say(found.to_json(words=start.words))
 
         while not isinstance(item := await self.inbox.get(), End):

@@ -14,6 +14,7 @@ import pytest
 from fastapi.testclient import TestClient
 
 import api
+from captions.sources import to_pcm
 from config import ModelError, ModelUnavailableError, RemoteConfig, ServerConfig
 from predictor import Predictor, load_predictor
 from service import model
@@ -201,11 +202,52 @@ def test_uploads_keep_a_service_ready(server_config: ServerConfig, backend: Coun
     with TestClient(api.create_app(server_config, load=lambda _: Predictor(backend))) as client:
         wait_until_loaded(client)
         assert client.get("/health/ready").status_code == 200
-        at = client.app.state.readiness._succeeded_at
-        while time.monotonic() == at:
-            time.sleep(0.001)
+        at = at_of(client)
         assert client.post("/upload/", files={"file": clip}).status_code == 200
         assert client.app.state.readiness._succeeded_at > at
+
+
+def at_of(client: TestClient) -> float:
+    """Return when the service last knew itself ready, once that is past."""
+    at = client.app.state.readiness._succeeded_at
+    while time.monotonic() == at:
+        time.sleep(0.001)
+    return at
+
+
+def test_live_captions_keep_a_service_ready_and_silence_does_not(
+    server_config: ServerConfig, backend: Counting
+) -> None:
+    silence = encode_native(np.zeros(22_050, np.float32), backend.pipeline.audio)
+    with TestClient(api.create_app(server_config, load=lambda _: Predictor(backend))) as client:
+        wait_until_loaded(client)
+        assert client.get("/health/ready").status_code == 200
+        at, calls = at_of(client), backend.num_calls
+        assert client.post("/upload/", files={"file": silence}).json()["transcription"] == ""
+        assert backend.num_calls == calls, "silence is not computed"
+        assert client.app.state.readiness._succeeded_at == at, "so it says nothing of the model"
+        with client.websocket_connect("/v1/stream") as socket:
+            socket.send_json({"type": "start", "sample_rate_hz": 22_050})
+            socket.send_bytes(to_pcm(babble(1.0)))
+            socket.send_json({"type": "close"})
+            while socket.receive_json()["type"] != "closed":
+                pass
+        assert client.app.state.readiness._succeeded_at > at
+
+
+def test_a_long_recording_keeps_a_service_ready_before_its_end(
+    server_config: ServerConfig, backend: Counting
+) -> None:
+    with TestClient(api.create_app(server_config, load=lambda _: Predictor(backend))) as client:
+        wait_until_loaded(client)
+        assert client.get("/health/ready").status_code == 200
+        at, seen = at_of(client), []
+        blocks = [babble(1.0, seed=i) for i in range(30)]
+        client.app.state.predictor.transcribe_blocks(
+            blocks, heard=lambda _: seen.append(client.app.state.readiness._succeeded_at)
+        )
+    assert len(seen) > 1
+    assert seen[0] > at
 
 
 @pytest.mark.parametrize("rate_hz", [8000, 22_050])
