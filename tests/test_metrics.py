@@ -144,6 +144,22 @@ def test_live_sessions_are_counted_while_they_are_open(client: TestClient) -> No
     assert value(client, "stt_requests_total", route="/v1/stream", method="WS", code="1000") == 1
 
 
+@pytest.mark.parametrize(
+    ("code", "counted"), [(1001, "1001"), (1005, "1005"), (1000, "1000"), (4321, "1000")]
+)
+def test_a_websocket_that_its_client_closes_is_counted_by_its_code(
+    client: TestClient, server_config: ServerConfig, code: int, counted: str
+) -> None:
+    with client.websocket_connect("/v1/stream") as socket:
+        socket.send_json({"type": "start", "sample_rate_hz": 22_050})
+        assert socket.receive_json()["type"] == "ready"
+        socket.close(code)
+    labels = {"route": "/v1/stream", "method": "WS", "code": counted}
+    assert value(client, "stt_requests_total", **labels) == 1
+    log = (server_config.log_folder / "api.log").read_text(encoding="utf-8")
+    assert f" WS /v1/stream -> {counted} in " in log
+
+
 def test_queues_are_read_when_somebody_asks() -> None:
     metrics, lengths = Metrics(), [3, 5]
     metrics.watch_queues(requests=lambda: lengths[0], clips=lambda: lengths[1])
