@@ -5,14 +5,15 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 from anyio.to_thread import run_sync
 from fastapi import Depends, FastAPI
 from starlette.requests import HTTPConnection
 
-from config import AudioConfig, ModelUnavailableError, ServerConfig
+from config import AudioConfig, ModelError, ModelUnavailableError, ServerConfig
 from predictor import Predictor
 
 logger = logging.getLogger("stt.api")
@@ -70,6 +71,18 @@ def _load(app: FastAPI) -> Predictor:
     if config.remote:
         return predictor
     return predictor.batching(config.batching, on_batch=metrics.batch_clips.observe)
+
+
+@contextmanager
+def told_to_anyone(app: FastAPI) -> Iterator[None]:
+    """Let a model's error say what is wrong only where no key is needed; the log has it anyway."""
+    try:
+        yield
+    except ModelError as error:
+        if not app.state.config.access.api_keys:
+            raise
+        logger.warning("%s", error)
+        raise type(error)("no model answers; the service's log says why") from error
 
 
 def close_model(app: FastAPI) -> None:

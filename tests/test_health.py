@@ -19,6 +19,7 @@ from config import ModelError, ModelUnavailableError, RemoteConfig, ServerConfig
 from predictor import Predictor, load_predictor
 from service import model
 from service.health import Readiness, builtin_clip
+from service_config import AccessConfig
 from serving.local import LocalBackend
 from speech.audio import encode_native
 from tests.clips import babble
@@ -126,6 +127,37 @@ def test_a_failure_to_load_is_believed_for_a_while(server_config: ServerConfig) 
         client.app.state.load_again_at = time.monotonic()
         assert client.get("/v1/models").status_code == 503
         assert len(loads) == 2
+
+
+def test_where_keys_are_set_strangers_are_not_told_why(server_config: ServerConfig) -> None:
+    key = "a-key-of-sixteen-or-more"
+    config = replace(server_config, access=AccessConfig(api_keys=(key,)))
+
+    def load(_: ServerConfig) -> Predictor:
+        raise ModelError("no file /home/somebody/model")
+
+    with TestClient(api.create_app(config, load=load)) as client:
+        with client.app.state.loading:
+            assert client.app.state.predictor is None
+        for path in ("/health/ready", "/ready/"):
+            response = client.get(path)
+            assert response.status_code == 503
+            assert response.headers["Retry-After"] == "5"
+            assert response.json() == {"detail": "no model answers; the service's log says why"}
+        answer = client.get("/v1/models", headers={"X-API-Key": key})
+        assert "/home/somebody" in answer.text, "who has a key is told"
+    log = (config.log_folder / "api.log").read_text(encoding="utf-8")
+    assert "the model is not loaded: no file /home/somebody/model" in log
+
+
+def test_a_probe_may_ask_for_the_head_alone(server_config: ServerConfig, backend: Counting) -> None:
+    with TestClient(api.create_app(server_config, load=lambda _: Predictor(backend))) as client:
+        wait_until_loaded(client)
+        for path in ("/health/live", "/health/ready"):
+            assert client.head(path).status_code == 200
+        backend.error = ArithmeticError("the weights are gone")
+        client.app.state.readiness._succeeded_at = None
+        assert client.head("/health/ready").status_code == 503
 
 
 def test_who_waits_for_the_model_keeps_nobody_from_the_page(
