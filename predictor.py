@@ -198,7 +198,8 @@ class Predictor:
         rate = self.audio.sample_rate_hz
         pieces = cut_stream(counted(), sample_rate_hz=rate, config=self._segmentation)
         first_s = FIRST_SECONDS if heard else BATCH_SECONDS
-        for group in groups_of(pieces, first_s=first_s, sample_rate_hz=rate):
+        groups = groups_of(pieces, first_s=first_s, sample_rate_hz=rate)
+        while group := self._read(groups):
             for piece, decoded in zip(
                 group, self._decode_all(group, options, given_up), strict=True
             ):
@@ -208,6 +209,11 @@ class Predictor:
         transcript = self._join(parts, num_samples, n_best=options.n_best if options else 1)
         self.observer.transcribed([transcript], time.perf_counter() - begun)
         return transcript
+
+    def _read(self, groups: Iterator[list[Piece]]) -> list[Piece]:
+        """Return the next group, for which audio is read and cut; none at the end."""
+        with self.observer.step("audio"):
+            return next(groups, [])
 
     def transcribe_clip(
         self,
