@@ -22,21 +22,23 @@ from service import health, live, metrics, mobile, openai, page, upload
 from service.errors import add_error_answers
 from service.health import Readiness
 from service.keys import Keys
-from service.limits import BodyLimit, Turns
+from service.limits import BodiesHeld, BodyLimit, Turns
 from service.logs import logging_to_files, logging_to_terminal, open_logs
 from service.metrics import Metrics
 from service.model import Loader, close_model, load_in_background, num_waiting_clips
 from service.observer import ServiceObserver
-from service.origins import WebSocketOrigins
+from service.origins import Origins
 from service.rate import RateLimit
 from service.request_log import ID_HEADER, RequestLog
 from service.server import make_server
 from service.tracing import open_tracing, telemetry_of, tracer_of
+from service.upload_forms import MAX_HOTWORDS
 from settings import read_settings, unread_variables
 
 logger = logging.getLogger("stt.api")
 
 _MAX_CHECKS = 4
+_OTHER_FIELDS, _MAX_FILES, _MAX_FIELD_BYTES = 50, 4, 64 * 1024
 _ROUTERS = (upload.router, openai.router, live.router, mobile.router, health.router, metrics.router)
 
 
@@ -58,11 +60,17 @@ def create_app(
         version="0.1.0",
         lifespan=_lifespan,
         telemetry=telemetry_of(tracer_provider),
+        form_limits={
+            "max_fields": 2 * MAX_HOTWORDS + _OTHER_FIELDS,
+            "max_files": _MAX_FILES,
+            "max_part_size": _MAX_FIELD_BYTES,
+        },
     )
     state = app.state
     state.config, state.load, state.predictor, state.load_error = config, load, None, None
-    state.loading, state.on_ready = threading.Lock(), lambda: None
-    state.metrics, state.readiness = Metrics(), Readiness()
+    state.loading, state.load_again_at = threading.Lock(), 0.0
+    state.on_ready = lambda: None
+    state.metrics, state.readiness = Metrics(_own_paths(app)), Readiness()
     state.observer = ServiceObserver(
         metrics=state.metrics,
         tracer=tracer_of(tracer_provider),
@@ -77,24 +85,34 @@ def create_app(
     return app
 
 
+def _own_paths(app: FastAPI) -> set[str]:
+    """Return the paths that are a route each, those of the documentation too."""
+    routers = (app.router, page.router, *_ROUTERS)
+    paths = (getattr(route, "path", None) for router in routers for route in router.routes)
+    return {path for path in paths if path and "{" not in path}
+
+
 def _add_middleware(app: FastAPI, config: ServerConfig) -> None:
     """Put what every request passes before the routes, from the innermost to the outermost."""
     access, limits = config.access, config.limits
     app.add_middleware(
         BodyLimit,
         max_bytes=config.max_upload_bytes,
+        held=BodiesHeld(
+            max_bodies=config.max_running + config.max_waiting, max_bytes=limits.max_bodies_bytes
+        ),
         of_paths={openai.TRANSCRIPTIONS: config.max_file_bytes},
         timeout_s=limits.body_timeout_s,
     )
     app.add_middleware(RateLimit, limits=limits)
     app.add_middleware(Keys, access=access)
-    app.add_middleware(WebSocketOrigins, allowed=access.cors_origins)
+    app.add_middleware(Origins, access=access)
     if access.cors_origins:
         app.add_middleware(
             CORSMiddleware,
             allow_origins=access.cors_origins,
             allow_methods=["GET", "POST"],
-            allow_headers=["Authorization", "X-API-Key", "Traceparent", ID_HEADER],
+            allow_headers=["*"],  # OpenAI's own client has a dozen
             expose_headers=[ID_HEADER, "Retry-After"],
         )
     app.add_middleware(RequestLog, on_done=app.state.metrics.count_request)
@@ -103,7 +121,7 @@ def _add_middleware(app: FastAPI, config: ServerConfig) -> None:
 @asynccontextmanager
 async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
     config: ServerConfig = app.state.config
-    app.state.checking = CapacityLimiter(_MAX_CHECKS)
+    app.state.checking, app.state.awaiting_load = CapacityLimiter(_MAX_CHECKS), CapacityLimiter(1)
     app.state.live = live.LiveSessions(config.live)
     app.state.turns = Turns(max_running=config.max_running, max_waiting=config.max_waiting)
     app.state.metrics.watch_queues(
@@ -116,14 +134,11 @@ async def _lifespan(app: FastAPI) -> AsyncIterator[None]:
 
 
 def _report_readiness(app: FastAPI) -> None:
-    """Log why there is no model, or why a remote one does not answer."""
+    """Log why a remote model does not answer."""
     app.state.on_ready()
-    predictor = app.state.predictor
-    if predictor is None:
-        logger.error("%s", app.state.load_error)
-        return
     try:
-        predictor.backend.check_ready()
+        if app.state.predictor:
+            app.state.predictor.backend.check_ready()
     except ModelError as error:
         logger.error("%s", error)
 

@@ -39,6 +39,9 @@ class Observer(Protocol):
     def step(self, name: str) -> AbstractContextManager[object]:
         """Return what is entered for a step: `audio`, `network` or `decoding`."""
 
+    def computed(self) -> None:
+        """Hear that the network computed some clips."""
+
     def transcribed(self, transcripts: Sequence[Transcript], elapsed_s: float) -> None:
         """Hear of what was transcribed, and how long it took."""
 
@@ -49,6 +52,9 @@ class Unobserved:
     def step(self, name: str) -> AbstractContextManager[object]:  # noqa: ARG002
         """See `Observer.step`."""
         return nullcontext()
+
+    def computed(self) -> None:
+        """See `Observer.computed`."""
 
     def transcribed(self, transcripts: Sequence[Transcript], elapsed_s: float) -> None:
         """See `Observer.transcribed`."""
@@ -193,7 +199,8 @@ class Predictor:
         rate = self.audio.sample_rate_hz
         pieces = cut_stream(counted(), sample_rate_hz=rate, config=self._segmentation)
         first_s = FIRST_SECONDS if heard else BATCH_SECONDS
-        for group in groups_of(pieces, first_s=first_s, sample_rate_hz=rate):
+        groups = groups_of(pieces, first_s=first_s, sample_rate_hz=rate)
+        while group := self._read(groups):
             for piece, decoded in zip(
                 group, self._decode_all(group, options, given_up), strict=True
             ):
@@ -203,6 +210,11 @@ class Predictor:
         transcript = self._join(parts, num_samples, n_best=options.n_best if options else 1)
         self.observer.transcribed([transcript], time.perf_counter() - begun)
         return transcript
+
+    def _read(self, groups: Iterator[list[Piece]]) -> list[Piece]:
+        """Return the next group, for which audio is read and cut; none at the end."""
+        with self.observer.step("audio"):
+            return next(groups, [])
 
     def transcribe_clip(
         self,
@@ -220,6 +232,7 @@ class Predictor:
             GivenUpError: `given_up` was set before it began.
         """
         (log_probs,) = self.backend.log_probs([waveform], given_up)
+        self.observer.computed()
         return self.transcript_of(log_probs, len(waveform), options)
 
     def open_stream(self) -> ClipStream | None:
@@ -269,6 +282,7 @@ class Predictor:
         decoded = []
         with self.observer.step("network"):
             computed = self.backend.log_probs(clips, given_up)
+        self.observer.computed()
         for log_probs in computed:
             # The search holds Python's lock: in turn, some are done early.
             with self.observer.step("decoding"), self._decoding:

@@ -75,12 +75,14 @@ class LimitsConfig:
         rate_per_minute: requests of a client, so many at once at most; no limit if None.
         max_per_client: requests of a client at a time; no limit if None.
         body_timeout_s: longest time in which a request's body arrives; its head has 30 s.
+        max_bodies_bytes: of the bodies of all requests that are there; one alone may be larger.
         graceful_s: longest time for what runs to end when the service is told to.
     """
 
     rate_per_minute: float | None = None
     max_per_client: int | None = None
     body_timeout_s: float = 300.0
+    max_bodies_bytes: int = 512 * 1024 * 1024
     graceful_s: int = 30
 
     def __post_init__(self) -> None:
@@ -90,6 +92,7 @@ class LimitsConfig:
         _check(
             0 < self.body_timeout_s < inf, f"body_timeout_s {self.body_timeout_s} is not positive"
         )
+        _check(self.max_bodies_bytes >= 1, f"max_bodies_bytes {self.max_bodies_bytes} is under 1")
         _check(self.graceful_s >= 0, f"graceful_s {self.graceful_s} is negative")
 
 

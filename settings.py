@@ -65,6 +65,7 @@ class Settings(BaseSettings):
     rate_per_minute: float | None = None
     max_per_client: int | None = None
     body_timeout_s: float = _DEFAULTS.limits.body_timeout_s
+    max_bodies_bytes: int = _DEFAULTS.limits.max_bodies_bytes
     graceful_s: int = _DEFAULTS.limits.graceful_s
     log_format: Literal["plain", "json"] = _DEFAULTS.log.format
     log_transcripts: bool = False

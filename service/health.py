@@ -8,13 +8,13 @@ from collections.abc import Callable
 
 import numpy as np
 from anyio.to_thread import run_sync
-from fastapi import APIRouter, Request
+from fastapi import APIRouter, FastAPI, Request
 
 from config import ModelUnavailableError
 from predictor import Predictor, Unobserved
 from service.answers import LiveAnswer, ReadyAnswer
 from service.errors import ErrorAnswer
-from service.model import load_in_background
+from service.model import load_in_background, told_to_anyone
 from speech.audio import Waveform
 
 FRESH_S = 5.0
@@ -35,7 +35,7 @@ class Readiness:
         self._checking = threading.Lock()
 
     def saw_success(self) -> None:
-        """Take note that somebody's clip was transcribed, so that a busy service needs no probe."""
+        """Take note that somebody's clip was computed, so that a busy service needs no probe."""
         if self._succeeded_at is not None:
             self._succeeded_at = self._clock()
 
@@ -69,22 +69,32 @@ def builtin_clip(sample_rate_hz: int) -> Waveform:
     return (0.1 * np.sin(np.pi * time_s / _CLIP_S) * hum).astype(np.float32)
 
 
+@router.head("/health/live", include_in_schema=False)
 @router.get("/health/live")
 async def live() -> LiveAnswer:
     """Say that the process turns: if this fails, restart it."""
     return LiveAnswer(status="alive")
 
 
+@router.head("/health/ready", include_in_schema=False)
 @router.get("/health/ready", responses={503: {"model": ErrorAnswer}})
 async def ready(request: Request) -> ReadyAnswer:
     """Say whether a built-in clip can be transcribed now: 200, or 503 with why not.
 
-    A success is believed for some seconds, and while clients' own audio is transcribed.
+    A success is believed for some seconds, and while clients' own audio is transcribed. Where keys
+    are set, why not is only in the log.
     """
-    app = request.app
+    state = request.app.state
+    if state.predictor is None and state.load_error is None:
+        raise ModelUnavailableError("the model is still loading")
+    with told_to_anyone(request.app):
+        return await _check(request.app)
+
+
+async def _check(app: FastAPI) -> ReadyAnswer:
     predictor: Predictor | None = app.state.predictor
     if predictor is None:
-        why = app.state.load_error or "the model is still loading"
+        why = app.state.load_error
         load_in_background(app)
         raise ModelUnavailableError(why)
     await run_sync(app.state.readiness.check, predictor, limiter=app.state.checking)

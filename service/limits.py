@@ -13,17 +13,58 @@ from fastapi import HTTPException, Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from config import GivenUpError, OverloadedError
+from service.errors import RETRY_SOON_S
 from service.refusals import refuse
 
 T = TypeVar("T")
 
 _MULTIPART_OVERHEAD_BYTES = 64 * 1024
+_CLOSE = {"Connection": "close"}
+_LATER = {"Retry-After": str(RETRY_SOON_S), **_CLOSE}
+
+
+class BodiesHeld:
+    """The bodies that are there, from the first byte to the end of the answer; for one event loop.
+
+    So many at most, and so many bytes; but one alone is held however large it is.
+    """
+
+    def __init__(self, *, max_bodies: int, max_bytes: int) -> None:
+        self._max_bodies, self._max_bytes = max_bodies, max_bytes
+        self._sizes: dict[object, int] = {}
+
+    def __len__(self) -> int:
+        return len(self._sizes)
+
+    def hold(self, body: object, num_bytes: int) -> None:
+        """Hold `num_bytes` of a body, announced or received; it may hold fewer by now.
+
+        Raises:
+            OverloadedError: there is no room for it.
+        """
+        others = len(self) - (body in self._sizes)
+        if others >= self._max_bodies:
+            raise OverloadedError(
+                f"{others} requests wait or are worked on; needed: under that many"
+            )
+        taken = sum(self._sizes.values()) - self._sizes.get(body, 0)
+        if others and taken + num_bytes > self._max_bytes:
+            raise OverloadedError(
+                f"bodies of {taken} bytes are there; needed: at most {self._max_bytes} bytes "
+                f"with this one of {num_bytes}"
+            )
+        self._sizes[body] = num_bytes
+
+    def release(self, body: object) -> None:
+        """Hold it no more, if it was held."""
+        self._sizes.pop(body, None)
 
 
 class BodyLimit:
     """Answers 413 to a body over `max_bytes`, before it is all received, declared or not.
 
-    And 408 to one that has not arrived after `timeout_s`.
+    And 408 to one that has not arrived after `timeout_s`, and 503 to one that `held` has no room
+    for: before anything of it is read, where its length is declared.
     """
 
     def __init__(
@@ -31,6 +72,7 @@ class BodyLimit:
         app: ASGIApp,
         *,
         max_bytes: int,
+        held: BodiesHeld,
         of_paths: Mapping[str, int] | None = None,
         timeout_s: float = 60.0,
     ) -> None:
@@ -40,7 +82,7 @@ class BodyLimit:
             of_paths: limits of paths that have another one.
         """
         self.app, self.max_bytes, self.of_paths = app, max_bytes, of_paths or {}
-        self.timeout_s = timeout_s
+        self.held, self.timeout_s = held, timeout_s
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on, counting its body."""
@@ -49,26 +91,52 @@ class BodyLimit:
             return
         max_bytes = self.of_paths.get(scope["path"], self.max_bytes)
         limit = max_bytes + _MULTIPART_OVERHEAD_BYTES
-        declared = dict(scope["headers"]).get(b"content-length", b"")
-        if declared.isdigit() and int(declared) > limit:
-            message = _too_large(f"{int(declared)} bytes", max_bytes)
-            headers = {"Connection": "close"}
-            await refuse(scope, receive, send, status=413, message=message, headers=headers)
+        declared = _declared_bytes(scope)
+        if declared > limit:
+            message = _too_large(f"{declared} bytes", max_bytes)
+            await refuse(scope, receive, send, status=413, message=message, headers=_CLOSE)
             return
-        body = _Counted(receive, limit, _too_large("more", max_bytes), self.timeout_s)
-        await self.app(scope, body, send)
+        too_large = _too_large("more", max_bytes)
+        body = _Body(receive, self.held, limit, declared, too_large, self.timeout_s)
+        try:
+            if declared:
+                self.held.hold(body, declared)
+        except OverloadedError as error:
+            await refuse(scope, receive, send, status=503, message=str(error), headers=_LATER)
+            return
+        try:
+            await self.app(scope, body, send)
+        finally:
+            self.held.release(body)
+
+
+def _declared_bytes(scope: Scope) -> int:
+    """Return the length that the head announces; 0 if none."""
+    declared = dict(scope["headers"]).get(b"content-length", b"")
+    return int(declared) if declared.isdigit() else 0
 
 
 def _too_large(got: str, max_bytes: int) -> str:
     return f"got a body of {got}; needed: a file of at most {max_bytes} bytes"
 
 
-class _Counted:
-    """`receive` that raises once a body has grown over `limit` bytes, or takes too long."""
+class _Body:
+    """`receive` that raises once a body has grown over `limit` bytes, or takes too long.
 
-    def __init__(self, receive: Receive, limit: int, too_large: str, timeout_s: float) -> None:
-        self.receive, self.limit, self.too_large = receive, limit, too_large
-        self.timeout_s, self.received, self.is_whole = timeout_s, 0, False
+    What grows over the length it declared, if any, needs room as it comes.
+    """
+
+    def __init__(
+        self,
+        receive: Receive,
+        held: BodiesHeld,
+        limit: int,
+        declared: int,
+        too_large: str,
+        timeout_s: float,
+    ) -> None:
+        self.receive, self.held, self.limit, self.too_large = receive, held, limit, too_large
+        self.declared, self.timeout_s, self.received, self.is_whole = declared, timeout_s, 0, False
         self.until = asyncio.get_running_loop().time() + timeout_s
 
     async def __call__(self) -> Message:
@@ -76,8 +144,16 @@ class _Counted:
         self.is_whole = self.is_whole or not message.get("more_body", False)
         self.received += len(message.get("body", b""))
         if self.received > self.limit:
-            raise HTTPException(413, self.too_large, {"Connection": "close"})
+            raise HTTPException(413, self.too_large, _CLOSE)
+        if self.received > self.declared:
+            self._hold_more()
         return message
+
+    def _hold_more(self) -> None:
+        try:
+            self.held.hold(self, self.received)
+        except OverloadedError as error:
+            raise HTTPException(503, str(error), _LATER) from error
 
     async def _next(self) -> Message:
         try:
@@ -85,7 +161,7 @@ class _Counted:
                 return await self.receive()
         except TimeoutError as error:
             detail = f"got {self.received} bytes in {self.timeout_s:g} s; needed: the whole body"
-            raise HTTPException(408, detail, {"Connection": "close"}) from error
+            raise HTTPException(408, detail, _CLOSE) from error
 
 
 class Turns:
@@ -103,7 +179,7 @@ class Turns:
 
         Args:
             request: one whose body was read.
-            work: is given an event that is set once the client has gone.
+            work: is given an event that is set once the client has gone, or the service stops.
 
         Raises:
             OverloadedError: too many requests are there.
@@ -120,6 +196,7 @@ class Turns:
             with waiting:  # once in a thread, it is not cancelled
                 return await run_sync(work, given_up, limiter=self._threads)
         finally:
+            given_up.set()  # a task that is cancelled leaves its thread behind
             watching.cancel()
             self.present -= 1
         raise GivenUpError("the client went before its turn came")

@@ -16,7 +16,7 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, WebSocket
 from starlette.websockets import WebSocketDisconnect
 
-from captions.events import Caption
+from captions.events import Caption, Final
 from captions.pcm import SAMPLE_BYTES, PcmStream
 from captions.session import Captioner, CaptionSession
 from config import GivenUpError, LiveConfig, ModelUnavailableError
@@ -32,13 +32,13 @@ from service.live_messages import (
 )
 from service.metrics import Metrics
 from service.model import get_predictor
+from service.observer import ServiceObserver
 
 logger = logging.getLogger("stt.api")
 
 PATH = "/v1/stream"
 SUBPROTOCOL = "stt"  # a key may come as another one: see keys.py
 _WORTHWHILE_S = 0.04
-_STOP_S = 15.0
 
 router = APIRouter()
 
@@ -75,12 +75,12 @@ class LiveSessions:
             self._running.remove(session)
             self._changed.set()
 
-    async def stop(self) -> None:
-        """Let no more begin, and end each with its finals; wait for that, but not for ever."""
+    async def stop(self, *, longest_s: float) -> None:
+        """Let no more begin, and end each with its finals; wait for that, but not for longer."""
         self._stopping = LiveError("server_stopping", "the service stops", CloseCode.RESTART)
         for session in self._running:
             session.inbox.end(End(self._stopping))
-        with move_on_after(_STOP_S):
+        with move_on_after(longest_s):
             while self._running:
                 self._changed.clear()
                 await self._changed.wait()
@@ -191,16 +191,17 @@ class LiveSession:
 
     async def _receive(self) -> str | bytes:
         """Return the client's next message, of a size that is allowed, sent in time."""
-        left_s = max(0.0, self._ends_at - time.monotonic())
+        left_s, idle_s = self._ends_at - time.monotonic(), self._config.idle_s
+        if left_s <= 0:  # a limit of 0 s would not keep from reading what is there already
+            raise self._too_long()
         try:
-            with fail_after(min(self._config.idle_s, left_s)):
+            with fail_after(min(idle_s, left_s)):
                 message = await self._socket.receive()
         except TimeoutError:
-            if left_s > self._config.idle_s:
-                detail = f"got nothing for {self._config.idle_s:g} s; needed: audio or keepalive"
-                raise LiveError("idle_timeout", detail, CloseCode.POLICY) from None
-            detail = f"a session lasts {self._config.max_session_s:g} s at most"
-            raise LiveError("session_too_long", detail, CloseCode.POLICY) from None
+            if left_s <= idle_s:
+                raise self._too_long() from None
+            detail = f"got nothing for {idle_s:g} s; needed: audio or keepalive"
+            raise LiveError("idle_timeout", detail, CloseCode.POLICY) from None
         if message["type"] == "websocket.disconnect":
             raise WebSocketDisconnect(message["code"])
         text, binary = message.get("text"), message.get("bytes")
@@ -210,6 +211,10 @@ class LiveSession:
             detail = f"got a message of {len(content)}; {limit}"
             raise LiveError("message_too_large", detail, CloseCode.TOO_BIG)
         return content
+
+    def _too_long(self) -> LiveError:
+        detail = f"a session lasts {self._config.max_session_s:g} s at most"
+        return LiveError("session_too_long", detail, CloseCode.POLICY)
 
     def _take(self, message: str | bytes) -> None:
         if not self._has_started:
@@ -232,9 +237,12 @@ class LiveSession:
         if not isinstance(start, Start):
             raise _reason(start)
         hearing = await self._open(start)
+        observer: ServiceObserver = self._socket.app.state.observer
 
         async def caption(work: Callable[..., list[Caption]], *arguments: object) -> None:
             for found in await self._run(work, *arguments, threads=threads):
+                if isinstance(found, Final):
+                    observer.heard(found.text, round(found.end_s - found.start_s, 3))
                 await self.say(found.to_json(words=start.words))
 
         while not isinstance(item := await self.inbox.get(), End):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from functools import partial
 
 from fastapi import APIRouter, Request, Response
@@ -21,6 +21,7 @@ from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 from starlette.types import Scope
 
 UNMATCHED = "unmatched"
+PAGE = "/app/"
 _METHODS = frozenset(["GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "WS"])
 _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 120, 300)
 _FACTORS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2, 5)
@@ -32,8 +33,14 @@ router = APIRouter()
 class Metrics:
     """The figures of one service, in a registry of its own."""
 
-    def __init__(self) -> None:
-        """Begin to count."""
+    def __init__(self, paths: Collection[str] = ()) -> None:
+        """Begin to count.
+
+        Args:
+            paths: which are routes of their own, so that what is refused before it is routed
+                has one too.
+        """
+        self._paths = frozenset(paths)
         own = self.registry = CollectorRegistry()
         counter, gauge = partial(Counter, registry=own), partial(Gauge, registry=own)
         histogram = partial(Histogram, registry=own)
@@ -67,7 +74,7 @@ class Metrics:
 
     def count_request(self, scope: Scope, status: int, elapsed_s: float) -> None:
         """Count a request that was answered."""
-        route, method = route_of(scope), scope.get("method", "WS")
+        route, method = self._route_of(scope), scope.get("method", "WS")
         method = method if method in _METHODS else "other"
         self._requests.labels(route, method, str(status)).inc()
         self._request_seconds.labels(route).observe(elapsed_s)
@@ -76,15 +83,19 @@ class Metrics:
         self, scope: Scope | None, *, audio_s: float, elapsed_s: float | None = None
     ) -> None:
         """Count audio that was transcribed; of live audio the time it took says nothing: None."""
-        self._audio_seconds.labels(route_of(scope or {})).inc(audio_s)
+        self._audio_seconds.labels(self._route_of(scope or {})).inc(audio_s)
         if elapsed_s is not None and audio_s > 0:
             self._real_time_factor.observe(elapsed_s / audio_s)
 
-
-def route_of(scope: Scope) -> str:
-    """Return the template of the route: paths that no route has are all one."""
-    path = getattr(scope.get("route"), "path", None)
-    return path if isinstance(path, str) else UNMATCHED
+    def _route_of(self, scope: Scope) -> str:
+        """Return the template of the route: paths that no route has are all one."""
+        template = getattr(scope.get("route"), "path", None)
+        if isinstance(template, str):
+            return template
+        path = scope.get("path", "")
+        if path in self._paths:
+            return str(path)
+        return PAGE if path.startswith(PAGE) else UNMATCHED
 
 
 @router.get(

@@ -79,7 +79,7 @@ def _transcribe(
     started = time.perf_counter()
     with predictor.observer.step("audio"):
         file = BytesIO(decode_base64(audio))
-    with closing(read_blocks(file, predictor.audio)) as blocks:
+    with closing(read_blocks(file, predictor.audio, given_up=given_up)) as blocks:
         transcript = predictor.transcribe_blocks(blocks, options, given_up=given_up)
     elapsed_s = time.perf_counter() - started
     return MobileAnswer(

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import logging
 import threading
-from collections.abc import Callable
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
+from anyio.to_thread import run_sync
 from fastapi import Depends, FastAPI
-from starlette.concurrency import run_in_threadpool
 from starlette.requests import HTTPConnection
 
-from config import AudioConfig, ModelUnavailableError, ServerConfig
+from config import AudioConfig, ModelError, ModelUnavailableError, ServerConfig
 from predictor import Predictor
 
+logger = logging.getLogger("stt.api")
+
+FAILURE_BELIEVED_S = 3.0
 Loader = Callable[[ServerConfig], Predictor]
 
 
@@ -20,7 +26,7 @@ def load_once(app: FastAPI) -> Predictor:
     """Return the service's predictor, loaded if it was not yet; wait if it is being loaded.
 
     Raises:
-        ModelUnavailableError: it cannot be loaded; the next call tries again.
+        ModelUnavailableError: it cannot be loaded; a call some seconds later tries again.
     """
     with app.state.loading:
         return _load_if_missing(app)
@@ -43,13 +49,18 @@ def _load_and_release(app: FastAPI, then: Callable[[], None]) -> None:
 
 
 def _load_if_missing(app: FastAPI) -> Predictor:
-    if app.state.predictor is None:
+    state = app.state
+    if state.predictor is None:
+        if time.monotonic() < state.load_again_at:  # or each of many requests would take as long
+            raise ModelUnavailableError(state.load_error)
         try:
-            app.state.predictor = _load(app)
+            state.predictor = _load(app)
         except Exception as error:  # whatever a model's files make TensorFlow raise
-            app.state.load_error = f"the model is not loaded: {error}"
-            raise ModelUnavailableError(app.state.load_error) from error
-    predictor: Predictor = app.state.predictor
+            state.load_error = f"the model is not loaded: {error}"
+            state.load_again_at = time.monotonic() + FAILURE_BELIEVED_S
+            logger.error("%s", state.load_error)
+            raise ModelUnavailableError(state.load_error) from error
+    predictor: Predictor = state.predictor
     return predictor
 
 
@@ -60,6 +71,18 @@ def _load(app: FastAPI) -> Predictor:
     if config.remote:
         return predictor
     return predictor.batching(config.batching, on_batch=metrics.batch_clips.observe)
+
+
+@contextmanager
+def told_to_anyone(app: FastAPI) -> Iterator[None]:
+    """Let a model's error say what is wrong only where no key is needed; the log has it anyway."""
+    try:
+        yield
+    except ModelError as error:
+        if not app.state.config.access.api_keys:
+            raise
+        logger.warning("%s", error)
+        raise type(error)("no model answers; the service's log says why") from error
 
 
 def close_model(app: FastAPI) -> None:
@@ -76,10 +99,14 @@ def num_waiting_clips(app: FastAPI) -> int:
 
 
 async def get_predictor(connection: HTTPConnection) -> Predictor:
-    """Return the service's predictor; without one, `ModelUnavailableError` after another try."""
-    if connection.app.state.predictor is None:
-        return await run_in_threadpool(load_once, connection.app)
-    predictor: Predictor = connection.app.state.predictor
+    """Return the service's predictor; without one, `ModelUnavailableError` after another try.
+
+    Who waits for it does so outside the threads that others need.
+    """
+    app = connection.app
+    if app.state.predictor is None:
+        return await run_sync(load_once, app, limiter=app.state.awaiting_load)
+    predictor: Predictor = app.state.predictor
     return predictor
 
 

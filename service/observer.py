@@ -31,12 +31,18 @@ class ServiceObserver:
         """Return a span of the request's trace."""
         return self.tracer.start_as_current_span(name, record_exception=False)
 
+    def computed(self) -> None:
+        """Take it for a sign that the model answers."""
+        self.readiness.saw_success()
+
     def transcribed(self, transcripts: Sequence[Transcript], elapsed_s: float) -> None:
         """Count, and log the texts if that was asked for."""
         audio_s = sum(transcript.duration_s for transcript in transcripts)
         self.metrics.count_audio(current_scope.get(), audio_s=audio_s, elapsed_s=elapsed_s)
-        self.readiness.saw_success()
+        for transcript in transcripts:
+            self.heard(transcript.text, transcript.duration_s)
+
+    def heard(self, text: str, audio_s: float) -> None:
+        """Log a text if that was asked for."""
         if self.log_transcripts:
-            for transcript in transcripts:
-                fields = {"text": transcript.text, "audio_s": transcript.duration_s}
-                logger.info("heard %r", transcript.text, extra={FIELDS: fields})
+            logger.info("heard %r", text, extra={FIELDS: {"text": text, "audio_s": audio_s}})

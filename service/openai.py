@@ -69,7 +69,7 @@ async def transcribe(
 
     def work(given_up: threading.Event, heard: Heard | None = None) -> Transcript:
         options = form.options(alphabet)
-        with closing(read_blocks(form.file.file, audio)) as blocks:
+        with closing(read_blocks(form.file.file, audio, given_up=given_up)) as blocks:
             return predictor.transcribe_blocks(blocks, options, heard=heard, given_up=given_up)
 
     if form.is_stream:

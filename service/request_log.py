@@ -24,6 +24,7 @@ current_scope: ContextVar[Scope | None] = ContextVar("current_scope", default=No
 _WELL_FORMED = re.compile(r"[A-Za-z0-9._-]{1,64}")
 _LONGEST_PATH = 200
 _CLOSED, _BROKEN = 1000, 1011
+_CODES = range(1000, 1016)  # of RFC 6455 and its registry; what clients make up is no figure
 _STARTS = ("http.response.start", "websocket.http.response.start")
 
 
@@ -42,11 +43,11 @@ class RequestLog:
         if scope["type"] not in ("http", "websocket"):
             await self.app(scope, receive, send)
             return
-        answer = _Answer(_id_of(scope), send)
+        answer = _Answer(_id_of(scope), receive, send)
         tokens = request_id.set(answer.request_id), current_scope.set(scope)
         started = time.perf_counter()
         try:
-            await self.app(scope, receive, answer.send)
+            await self.app(scope, answer.receive, answer.send)
         except Exception:
             logger.exception("%s failed", _name_of(scope))
             await answer.fail(scope, receive)
@@ -59,11 +60,22 @@ class RequestLog:
 
 
 class _Answer:
-    """What is sent: with the id, and the status noted, of a WebSocket the code it closed with."""
+    """What is sent: with the id, and the status noted, of a WebSocket the code it closed with.
 
-    def __init__(self, request_id: str, send: Send) -> None:
-        self.request_id, self._send = request_id, send
+    Whoever closes it: a client's code counts if it comes first, and is one of those with a meaning.
+    """
+
+    def __init__(self, request_id: str, receive: Receive, send: Send) -> None:
+        self.request_id, self._receive, self._send = request_id, receive, send
         self.status, self._accepted, self._has_begun = 500, False, False
+        self._has_closed = False
+
+    async def receive(self) -> Message:
+        message = await self._receive()
+        if message["type"] == "websocket.disconnect" and not self._has_closed:
+            self._has_closed, code = True, int(message.get("code") or _CLOSED)
+            self.status = code if code in _CODES else _CLOSED
+        return message
 
     async def send(self, message: Message) -> None:
         kind = message["type"]
@@ -71,7 +83,8 @@ class _Answer:
             self.status = message["status"]
         elif kind == "websocket.accept":
             self.status, self._accepted = _CLOSED, True
-        elif kind == "websocket.close":
+        elif kind == "websocket.close" and not self._has_closed:
+            self._has_closed = True
             self.status = message.get("code", _CLOSED) if self._accepted else 403
         if kind in (*_STARTS, "websocket.accept"):
             message.setdefault("headers", [])

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import socket
+import time
+from math import ceil
 
 import uvicorn
 from fastapi import FastAPI
@@ -12,6 +15,7 @@ from service.connections import timed_connections
 from service.live import LiveSessions
 
 _HEAD_TIMEOUT_S = 30.0
+_LONGEST_FINALS_S, _LOOK_S = 15.0, 0.1
 
 
 class Server(uvicorn.Server):
@@ -22,10 +26,23 @@ class Server(uvicorn.Server):
         self._app = app
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop; what was asked before is answered."""
-        sessions: LiveSessions = self._app.state.live
-        await sessions.stop()
+        """Stop: let nobody in, end live sessions, then answer what was asked before."""
+        begun, longest_s = time.monotonic(), self.config.timeout_graceful_shutdown or 0
+        for server in self.servers:
+            server.close()
+        for listener in sockets or []:
+            listener.close()
+        await self._end_sessions(min(_LONGEST_FINALS_S, longest_s))
+        left_s = longest_s - (time.monotonic() - begun)
+        self.config.timeout_graceful_shutdown = max(0, ceil(left_s))
         await super().shutdown(sockets)
+
+    async def _end_sessions(self, longest_s: float) -> None:
+        sessions: LiveSessions = self._app.state.live
+        stopping = asyncio.create_task(sessions.stop(longest_s=longest_s))
+        while not (stopping.done() or self.force_exit):
+            await asyncio.wait([stopping], timeout=_LOOK_S)
+        stopping.cancel()
 
 
 def make_server(app: FastAPI, config: ServerConfig, *, log_level: str | int = "warning") -> Server:

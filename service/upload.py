@@ -10,7 +10,7 @@ from fastapi import APIRouter, File, HTTPException, Query, Request, Response, Up
 
 from service.answers import AudioForm, AudioSpecs, ReadyAnswer, StatusAnswer
 from service.errors import INVALID, ErrorAnswer
-from service.model import ConfigDep, PredictorDep, audio_of, load_once
+from service.model import ConfigDep, PredictorDep, audio_of, load_once, told_to_anyone
 from service.upload_forms import MEDIA_TYPES, UploadAnswer, UploadQuery
 from speech.subtitles import to_text
 from speech.transcript import Transcript
@@ -57,8 +57,9 @@ async def ready(request: Request) -> ReadyAnswer:
     It has threads of its own: uploads that wait may hold all the others.
     """
     app = request.app
-    predictor = await run_sync(load_once, app, limiter=app.state.checking)
-    await run_sync(predictor.backend.check_ready, limiter=app.state.checking)
+    with told_to_anyone(app):
+        predictor = await run_sync(load_once, app, limiter=app.state.checking)
+        await run_sync(predictor.backend.check_ready, limiter=app.state.checking)
     return ReadyAnswer(status="ready", model=predictor.pipeline.name, version=None)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager, suppress
 from typing import BinaryIO, Protocol
@@ -21,7 +22,9 @@ _BLOCK_FRAMES = 65_536
 _KNOWN = "WAV, FLAC, MP3, Ogg (Vorbis, Opus), AIFF, M4A, MP4, AAC or WebM"
 
 
-def read_blocks(file: BinaryIO, config: AudioConfig) -> Generator[Waveform]:
+def read_blocks(
+    file: BinaryIO, config: AudioConfig, *, given_up: threading.Event | None = None
+) -> Generator[Waveform]:
     """Yield the waveform of an audio file: mixed to mono, resampled, about a second at a time.
 
     What the file is, its content says. libsndfile reads it, or PyAV what libsndfile cannot read.
@@ -29,6 +32,7 @@ def read_blocks(file: BinaryIO, config: AudioConfig) -> Generator[Waveform]:
 
     Args:
         file: readable and seekable; read from its start.
+        given_up: set once nobody waits for the samples.
 
     Yields:
         float32 `[samples]` in [-1, 1] at `config.sample_rate_hz`.
@@ -37,9 +41,10 @@ def read_blocks(file: BinaryIO, config: AudioConfig) -> Generator[Waveform]:
         UnsupportedAudioError: no audio that is known, or PyAV is needed and not installed.
         AudioTooLongError: over `config.max_duration_s`; at once if the file says so itself.
         AudioError: broken, without samples, or samples that are not finite.
+        GivenUpError: `given_up` was set while PyAV was at work.
     """
     container = _tell(file)
-    with _opened(file, container) as source:
+    with _opened(file, container, given_up) as source:
         _check_form(source, config)
         resampler = _Resampler(source.rate_hz, config.sample_rate_hz)
         num_frames = 0
@@ -99,9 +104,11 @@ class _SndfileSource:
 
 
 @contextmanager
-def _opened(file: BinaryIO, container: Container) -> Iterator[Source]:
+def _opened(
+    file: BinaryIO, container: Container, given_up: threading.Event | None
+) -> Iterator[Source]:
     if not container.in_libsndfile:
-        with _media(file, container) as source:
+        with _media(file, container, given_up) as source:
             yield source
         return
     try:
@@ -110,7 +117,7 @@ def _opened(file: BinaryIO, container: Container) -> Iterator[Source]:
     except AudioError:
         if not has_media():
             raise
-        with _media(file, container) as source:
+        with _media(file, container, given_up) as source:
             yield source
         return
     with opened:
@@ -118,13 +125,15 @@ def _opened(file: BinaryIO, container: Container) -> Iterator[Source]:
 
 
 @contextmanager
-def _media(file: BinaryIO, container: Container) -> Iterator[Source]:
+def _media(
+    file: BinaryIO, container: Container, given_up: threading.Event | None
+) -> Iterator[Source]:
     if not has_media():
         raise UnsupportedAudioError(
             f"got {container.name} audio, which this service cannot read without PyAV; needed: "
             "pip install '.[media]' where it runs, or a file of WAV, FLAC, MP3 or Ogg"
         )
-    with opened_media(file, container.demuxer) as source:
+    with opened_media(file, container.demuxer, given_up=given_up) as source:
         yield source
 
 

@@ -21,6 +21,7 @@ from fastapi.testclient import TestClient
 import api
 from config import AudioConfig, ModelError, ServerConfig
 from predictor import Predictor, load_predictor
+from service import model
 from service.limits import Turns
 from serving.local import LocalBackend
 from speech.alphabet import Alphabet
@@ -266,13 +267,16 @@ def test_silence_is_an_empty_text_and_200(bundled: Path, server_config: ServerCo
     assert response.json()["transcryption"] == ""
 
 
-def test_without_a_model_it_runs_and_says_503(server_config: ServerConfig, tmp_path: Path) -> None:
+def test_without_a_model_it_runs_and_says_503(
+    server_config: ServerConfig, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     loads = []
 
     def load(config: ServerConfig) -> Predictor:
         loads.append(config)
         return Predictor(LocalBackend(tmp_path / "nothing"))
 
+    monkeypatch.setattr(model, "FAILURE_BELIEVED_S", 0)
     with TestClient(api.create_app(server_config, load=load)) as client:
         assert client.get("/").status_code == 200
         response = upload(client, wav())
@@ -293,8 +297,9 @@ def test_whatever_loading_raises_is_503(server_config: ServerConfig) -> None:
 
 
 def test_a_model_that_appears_later_serves(
-    server_config: ServerConfig, predictor: Predictor
+    server_config: ServerConfig, predictor: Predictor, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(model, "FAILURE_BELIEVED_S", 0)
     answers = iter([ModelError("not yet"), predictor])
 
     def load(_: ServerConfig) -> Predictor:

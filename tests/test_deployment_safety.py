@@ -14,6 +14,7 @@ from itertools import pairwise
 
 import pytest
 
+from config import ServerConfig
 from service.health import router
 from service.keys import METRICS_PATH
 from tests.deployment import (
@@ -174,6 +175,15 @@ def test_threads_are_the_pods_cores() -> None:
     assert str(batching().num_batch_threads.value) == cores
     assert given["tensorflow_intra_op_parallelism"] == cores
     assert given["tensorflow_inter_op_parallelism"] == cores
+
+
+def test_there_is_room_for_the_bodies_that_the_api_holds_and_its_logs() -> None:
+    needed = ServerConfig().limits.max_bodies_bytes + 200 * 2**20
+    (volume,) = (volume for volume in pod("api")["volumes"] if volume["name"] == "tmp")
+    (mount,) = SERVICES["api"]["tmpfs"]
+    for size in (volume["emptyDir"]["sizeLimit"], mount.removeprefix("/tmp:size=")):
+        gibibytes = int(re.fullmatch(r"(\d+)(?:Gi|g)", size)[1])
+        assert gibibytes * 2**30 > needed
 
 
 def test_the_readmes_commands_name_what_there_is() -> None:

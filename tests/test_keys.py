@@ -18,7 +18,7 @@ import api
 from config import ServerConfig
 from predictor import Predictor
 from service.keys import Keys, is_open
-from service.origins import WebSocketOrigins
+from service.origins import Origins
 from service_config import AccessConfig
 from serving.local import LocalBackend
 
@@ -118,7 +118,7 @@ def live(access: AccessConfig) -> TestClient:
         await socket.close()
 
     app.add_middleware(Keys, access=access)
-    app.add_middleware(WebSocketOrigins, allowed=access.cors_origins)
+    app.add_middleware(Origins, access=access)
     return TestClient(app)
 
 

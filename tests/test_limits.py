@@ -8,7 +8,7 @@ from fastapi import HTTPException, Request
 from starlette.types import Message, Receive, Scope, Send
 
 from config import GivenUpError, OverloadedError
-from service.limits import BodyLimit, Turns
+from service.limits import BodiesHeld, BodyLimit, Turns
 
 MAX_BYTES = 100_000
 CHUNK = bytes(50_000)
@@ -42,7 +42,9 @@ def run(scope: Scope, num_chunks: int) -> tuple[Reader, int, list[Message]]:
         sent.append(message)
 
     try:
-        asyncio.run(BodyLimit(reader, max_bytes=MAX_BYTES)(scope, receive, send))
+        held = BodiesHeld(max_bodies=1, max_bytes=MAX_BYTES)
+        limit = BodyLimit(reader, max_bytes=MAX_BYTES, held=held)
+        asyncio.run(limit(scope, receive, send))
     except HTTPException as error:
         sent.append({"type": "raised", "status": error.status_code, "detail": error.detail})
     return reader, asked, sent
@@ -159,5 +161,28 @@ def test_what_work_raises_is_raised_and_its_place_is_free() -> None:
         for _ in range(2):
             with pytest.raises(ArithmeticError, match="no"):
                 await turns.run(Client().request, fail)
+
+    asyncio.run(main())
+
+
+def test_work_whose_task_is_cancelled_is_told_so() -> None:
+    """As when a service that stops waits no longer: a thread would go on for ever."""
+
+    async def main() -> None:
+        turns, started = Turns(max_running=1, max_waiting=0), asyncio.Event()
+        loop, told = asyncio.get_running_loop(), []
+
+        def work(given_up: threading.Event) -> None:
+            loop.call_soon_threadsafe(started.set)
+            told.append(given_up.wait(10))
+
+        running = asyncio.create_task(turns.run(Client().request, work))
+        await started.wait()
+        running.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await running
+        while not told:
+            await asyncio.sleep(0.01)
+        assert told == [True]
 
     asyncio.run(main())

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import logging
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 
 import jiwer
@@ -15,6 +16,8 @@ import numpy as np
 import pytest
 import soundfile
 import soxr
+from fastapi import WebSocket
+from starlette.types import Message
 from websockets.exceptions import ConnectionClosed
 
 import api
@@ -22,6 +25,10 @@ from captions.session import CaptionSession
 from captions.sources import to_pcm
 from config import LiveConfig, ModelError, ServerConfig
 from predictor import Predictor, load_predictor
+from service import server
+from service.live import LiveSession
+from service.live_inbox import Item
+from service_config import LimitsConfig
 from serving.local import LocalBackend
 from tests.clips import babble
 from tests.live_server import Client, Served, finals, serving
@@ -263,6 +270,26 @@ def test_a_session_has_an_end(server_config: ServerConfig, predictor: Predictor)
     assert error["message"] == "a session lasts 0.5 s at most"
 
 
+def test_a_session_has_an_end_for_a_client_that_never_pauses() -> None:
+    async def main() -> Item:
+        messages = iter([{"type": "websocket.connect"}] + 100 * [{"text": '{"type": "keepalive"}'}])
+
+        async def receive() -> Message:
+            return {"type": "websocket.receive", **next(messages)}
+
+        async def send(_: Message) -> None: ...
+
+        socket = WebSocket({"type": "websocket", "headers": []}, receive, send)
+        await socket.accept()
+        session = LiveSession(socket, LiveConfig(max_session_s=0.01))
+        session._has_started = True
+        await asyncio.sleep(0.02)
+        await session._read()
+        return await session.inbox.get()
+
+    assert asyncio.run(main()).error.code == "session_too_long"
+
+
 def test_one_session_too_many(server_config: ServerConfig, predictor: Predictor) -> None:
     with serving(server_config, lambda _: predictor, max_sessions=1) as served:
         with served.client() as first, served.client() as second:
@@ -359,9 +386,8 @@ def test_a_service_that_stops_says_the_finals_first(
         assert gate.started.wait(60)
         served.server.should_exit = True
         served.wait_until(lambda: served.sessions._stopping is not None)
-        with served.client() as late:
-            (error,), code = late.hear_all()
-            assert (error["code"], code) == ("server_stopping", 1012)
+        with pytest.raises(ConnectionRefusedError), served.client():
+            pass
         gate.go_on.set()
         messages, code = client.hear_all()
     assert [m["type"] for m in messages[-2:]] == ["final", "error"]
@@ -375,6 +401,37 @@ def test_a_service_that_stops_does_not_wait_for_who_says_nothing(served: Served)
         served.server.should_exit = True
         (error,), code = client.hear_all()
     assert (error["code"], code) == ("server_stopping", 1012)
+
+
+def test_a_service_that_stops_waits_no_longer_for_finals_than_for_the_rest(
+    server_config: ServerConfig, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_LONGEST_FINALS_S", 3600)
+    config = replace(server_config, limits=LimitsConfig(graceful_s=1))
+    with serving(config, lambda _: Predictor(gate)) as served, served.client() as client:
+        client.start()
+        client.send(said())
+        assert gate.started.wait(60)
+        served.server.should_exit = True
+        served.wait_until(lambda: len(served.sessions) == 0)
+        gate.go_on.set()
+
+
+def test_a_second_interrupt_stops_at_once(
+    server_config: ServerConfig, gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server, "_LONGEST_FINALS_S", 3600)
+    config = replace(server_config, limits=LimitsConfig(graceful_s=3600))
+    with serving(config, lambda _: Predictor(gate)) as served, served.client() as client:
+        client.start()
+        client.send(said())
+        assert gate.started.wait(60)
+        served.server.should_exit = True
+        served.wait_until(lambda: served.sessions._stopping is not None)
+        served.server.force_exit = True
+        served.wait_until(lambda: len(served.sessions) == 0)
+        gate.go_on.set()
+        served.app.state.predictor.backend.close()
 
 
 def test_without_a_model_the_client_is_told_to_try_later(

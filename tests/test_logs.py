@@ -14,6 +14,7 @@ from fastapi import FastAPI, WebSocket
 from fastapi.testclient import TestClient
 
 import api
+from captions.sources import to_pcm
 from config import AudioConfig, ServerConfig
 from predictor import Predictor
 from service.logs import logging_to_terminal
@@ -117,6 +118,26 @@ def test_texts_are_logged_if_that_is_asked_for(
         answer = upload(client, X_Request_ID="one").json()
     (heard,) = [e for e in map(json.loads, lines(config)) if "text" in e]
     assert (heard["text"], heard["request_id"]) == (answer["transcription"], "one")
+
+
+@pytest.mark.parametrize("transcripts", [True, False])
+def test_texts_of_live_captions_likewise(
+    server_config: ServerConfig, predictor: Predictor, transcripts: bool
+) -> None:
+    config = replace(server_config, log=LogConfig(format="json", transcripts=transcripts))
+    finals = []
+    with (
+        TestClient(api.create_app(config, load=lambda _: predictor)) as client,
+        client.websocket_connect("/v1/stream") as socket,
+    ):
+        socket.send_json({"type": "start", "sample_rate_hz": 22_050})
+        socket.send_bytes(to_pcm(babble(2.0)))
+        socket.send_json({"type": "close"})
+        while (message := socket.receive_json())["type"] != "closed":
+            finals += [message["text"]] if message["type"] == "final" else []
+    assert any(finals)
+    heard = [entry["text"] for entry in map(json.loads, lines(config)) if "text" in entry]
+    assert heard == (finals if transcripts else [])
 
 
 def test_a_path_cannot_make_a_line_of_its_own(

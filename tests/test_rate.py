@@ -18,7 +18,7 @@ import api
 from config import ServerConfig
 from predictor import Predictor
 from service.keys import CLIENT
-from service.limits import BodyLimit
+from service.limits import BodiesHeld, BodyLimit
 from service.rate import RateLimit, TokenBuckets, client_of
 from service_config import AccessConfig, LimitsConfig
 from serving.local import LocalBackend
@@ -163,7 +163,8 @@ def test_a_body_that_takes_too_long_is_408() -> None:
 
         async def send(message: Message) -> None: ...
 
-        limit = BodyLimit(reader, max_bytes=1000, timeout_s=0.05)
+        held = BodiesHeld(max_bodies=1, max_bytes=1000)
+        limit = BodyLimit(reader, max_bytes=1000, held=held, timeout_s=0.05)
         with pytest.raises(HTTPException) as got:
             await limit({"type": "http", "path": "/", "headers": []}, receive, send)
         assert got.value.status_code == 408
@@ -193,7 +194,8 @@ def test_a_whole_body_may_be_worked_on_for_longer() -> None:
 
         async def send(message: Message) -> None: ...
 
-        limit = BodyLimit(reader, max_bytes=1000, timeout_s=0.01)
+        held = BodiesHeld(max_bodies=1, max_bytes=1000)
+        limit = BodyLimit(reader, max_bytes=1000, held=held, timeout_s=0.01)
         await limit({"type": "http", "path": "/", "headers": []}, receive, send)
 
     asyncio.run(main())
@@ -206,6 +208,7 @@ def test_a_whole_body_may_be_worked_on_for_longer() -> None:
         ("STT_RATE_PER_MINUTE", "nan", "rate_per_minute nan is not positive"),
         ("STT_MAX_PER_CLIENT", "0", "max_per_client 0 is under 1"),
         ("STT_BODY_TIMEOUT_S", "0", "body_timeout_s 0.0 is not positive"),
+        ("STT_MAX_BODIES_BYTES", "0", "max_bodies_bytes 0 is under 1"),
         ("STT_GRACEFUL_S", "-1", "graceful_s -1 is negative"),
     ],
 )

@@ -81,6 +81,17 @@ def test_the_json_door_has_the_same_steps(
     assert spans_of(exporter).keys() == names
 
 
+def test_the_door_of_openai_has_the_same_steps(
+    client: TestClient, exporter: InMemorySpanExporter
+) -> None:
+    path = "/v1/audio/transcriptions"
+    client.post(path, files={"file": clip()}, data={"model": "whisper-1"})
+    spans = spans_of(exporter)
+    assert spans.keys() == {f"POST {path}", "audio", "network", "decoding"}
+    request = spans.pop(f"POST {path}")
+    assert {span.parent.span_id for span in spans.values()} == {request.context.span_id}
+
+
 def test_probes_are_not_traced(client: TestClient, exporter: InMemorySpanExporter) -> None:
     for path in ("/health/live", "/health/ready", "/metrics"):
         client.get(path)
