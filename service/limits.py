@@ -104,8 +104,14 @@ class BodyLimit:
         except OverloadedError as error:
             await refuse(scope, receive, send, status=503, message=str(error), headers=_LATER)
             return
+
+        async def send_to_the_end(message: Message) -> None:
+            if message["type"] == "http.response.body" and not message.get("more_body", False):
+                self.held.release(body)  # before its client knows, who may ask again at once
+            await send(message)
+
         try:
-            await self.app(scope, body, send)
+            await self.app(scope, body, send_to_the_end)
         finally:
             self.held.release(body)
 

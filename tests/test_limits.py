@@ -70,6 +70,25 @@ def test_a_declared_length_over_the_limit_reads_nothing(length: bytes) -> None:
     assert b"needed: a file of at most 100000 bytes" in sent[1]["body"]
 
 
+def test_a_body_is_held_until_the_last_of_the_answer_is_sent() -> None:
+    held, told = BodiesHeld(max_bodies=1, max_bytes=MAX_BYTES), []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": CHUNK}
+
+    async def answer(scope: Scope, receive: Receive, send: Send) -> None:
+        await receive()
+        await send({"type": "http.response.start", "status": 200, "headers": []})
+        await send({"type": "http.response.body", "body": b"x", "more_body": True})
+        await send({"type": "http.response.body", "body": b"y"})
+
+    async def send(_: Message) -> None:
+        told.append(len(held))
+
+    asyncio.run(BodyLimit(answer, max_bytes=MAX_BYTES, held=held)(SCOPE, receive, send))
+    assert told == [1, 1, 0]
+
+
 def test_other_scopes_pass() -> None:
     reader, _, _ = run({"type": "lifespan"}, 5)
     assert reader.received == 250_000
