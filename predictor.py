@@ -232,7 +232,6 @@ class Predictor:
             GivenUpError: `given_up` was set before it began.
         """
         (log_probs,) = self.backend.log_probs([waveform], given_up)
-        self.observer.computed()
         return self.transcript_of(log_probs, len(waveform), options)
 
     def open_stream(self) -> ClipStream | None:
@@ -245,11 +244,12 @@ class Predictor:
         num_samples: int,
         options: DecodingOptions | None = None,
     ) -> Transcript:
-        """Decode what a network gave for one clip of `num_samples`; nothing is logged.
+        """Decode what the network just gave for one clip of `num_samples`; nothing is logged.
 
         Args:
             log_probs: float32 `[frames, symbols]`, those of the clip's beginning at least.
         """
+        self.observer.computed()
         with self._decoding:
             decoded = self.decoder.decode(log_probs, options)
         n_best = options.n_best if options else 1

@@ -17,7 +17,7 @@ from captions.reading import Reading, StreamReader, WindowReader, make_reader
 from captions.session import CaptionSession
 from captions.settings import CaptionConfig
 from config import BatchingConfig, GivenUpError
-from predictor import Predictor
+from predictor import Predictor, Unobserved
 from serving.local import LocalBackend
 from serving.local_stream import LocalStream
 from speech.audio import Waveform
@@ -125,6 +125,22 @@ def test_the_network_hears_each_sample_once(backend: Counted, predictor: Predict
     assert len(captions) >= 8
     assert 5 * RATE_HZ < backend.num_samples <= len(waveform)
     assert backend.num_clips == 0
+
+
+class Told(Unobserved):
+    """Counts how often it was told that the network answered."""
+
+    def __init__(self) -> None:
+        self.num_computed = 0
+
+    def computed(self) -> None:
+        self.num_computed += 1
+
+
+def test_whoever_observes_hears_that_the_network_answers(predictor: Predictor) -> None:
+    told = Told()
+    captions = captions_of(CaptionSession(predictor.observed(told)), said(), chunk=8820)
+    assert told.num_computed >= len(finals(captions)) > 0
 
 
 def test_partials_say_what_the_end_of_the_clip_will_not_change(predictor: Predictor) -> None:

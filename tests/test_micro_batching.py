@@ -67,6 +67,11 @@ def clip(seconds: float, seed: int = 1) -> np.ndarray:
     return babble(seconds, seed=seed)
 
 
+def test_a_backend_without_streams_has_none(batcher: MicroBatcher, local: LocalBackend) -> None:
+    assert batcher.open_stream() is None
+    assert local.open_stream() is None
+
+
 def wait_for_clips(batcher: MicroBatcher, count: int) -> None:
     """Wait until `count` clips wait; only while the model computes another."""
     with batcher._changed:
