@@ -23,6 +23,7 @@ from service.errors import add_error_answers
 from service.health import Readiness
 from service.keys import Keys
 from service.limits import BodiesHeld, BodyLimit, Turns
+from service.lingering import LingeringClose
 from service.logs import logging_to_files, logging_to_terminal, open_logs
 from service.metrics import Metrics
 from service.model import Loader, close_model, load_in_background, num_waiting_clips
@@ -116,6 +117,7 @@ def _add_middleware(app: FastAPI, config: ServerConfig) -> None:
             expose_headers=[ID_HEADER, "Retry-After"],
         )
     app.add_middleware(RequestLog, on_done=app.state.metrics.count_request)
+    app.add_middleware(LingeringClose)
 
 
 @asynccontextmanager
