@@ -199,6 +199,26 @@ def test_generated_noise_has_the_slope_of_its_colour(exponent: float) -> None:
     assert power[hz < 19].max() < 1e-6 * power.max()
 
 
+def test_a_clip_stands_whole_between_its_pauses() -> None:
+    waveform, num_samples = clips(0.5, 1.0, 0.7)
+    settings = {"pause_range_s": (0.2, 0.6), "pause_snr_range_db": (40.0, 60.0)}
+    new, lengths = augmented(only("pause_probability", **settings), waveform, num_samples)
+    befores = set()
+    for row, clip, length, size in zip(new, waveform, lengths, num_samples, strict=True):
+        before = int(np.argmax(np.correlate(row[:length], clip[:size], "valid")))
+        after = length - size - before
+        assert 0.2 * RATE_HZ - 1 <= before <= 0.6 * RATE_HZ
+        assert 0.2 * RATE_HZ - 1 <= after <= 0.6 * RATE_HZ
+        noise = row[:length].copy()
+        noise[before : before + size] -= clip[:size]
+        assert noise[:before].any()
+        assert noise[before + size :].any()
+        power = np.mean(row[:length] ** 2) / np.mean(noise**2)
+        assert 39 < 10 * np.log10(power) < 61
+        befores |= {before, after}
+    assert len(befores) == 6, "each pause is drawn by itself"
+
+
 def test_generated_noise_has_gaussian_bins() -> None:
     """Both parts, by their kurtosis: 3, where uniform parts would have 1.8."""
     waveform = tf.ones([1, 65_536])

@@ -15,6 +15,7 @@ from config import AudioConfig
 from training.augmentation_channel import limit_band, reverberate, telephone
 from training.augmentation_config import AugmentationConfig
 from training.augmentation_noise import add_coloured_noise, add_recorded_noise, load_noises
+from training.augmentation_pause import add_pauses
 from training.augmentation_random import Clips, limit_peaks, uniform
 from training.augmentation_speed import change_timing
 from training.room import room_responses
@@ -28,6 +29,7 @@ def changes_of(config: AugmentationConfig) -> list[tuple[float, Change]]:
     recorded = config.recorded_noise_probability if config.recorded_noise_folder else 0.0
     return [
         (1.0 if timing else 0.0, _timing),  # draws for each of the three by itself
+        (config.pause_probability, _pause),
         (config.reverb_probability, _reverb),
         (config.noise_probability, _noise),
         (recorded, _recorded_noise),
@@ -48,6 +50,20 @@ def _timing(
         speed=(config.speed_probability, config.speed_range),
         tempo=(config.tempo_probability, config.tempo_range),
         pitch=(config.pitch_probability, config.pitch_range_semitones),
+    )
+
+
+def _pause(
+    x: tf.Tensor, n: tf.Tensor, seed: tf.Tensor, config: AugmentationConfig, rate_hz: int
+) -> Clips:
+    return add_pauses(
+        x,
+        n,
+        seed,
+        range_s=config.pause_range_s,
+        snr_range_db=config.pause_snr_range_db,
+        exponents=config.noise_exponent_range,
+        sample_rate_hz=rate_hz,
     )
 
 

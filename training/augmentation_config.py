@@ -23,6 +23,8 @@ class AugmentationConfig:
         speed_range: factors of playing speed; tempo and pitch change together (Ko et al. 2015).
         tempo_range: factors of tempo at the same pitch (Verhelst and Roelands 1993).
         pitch_range_semitones: of pitch at the same tempo.
+        pause_range_s: of quiet before a clip, and of quiet after it.
+        pause_snr_range_db: the mean power over that of the noise from pause to pause.
         reverb_rt60_range_s: time in which a room's echo falls by 60 dB (Allen and Berkley 1979).
         reverb_num_rooms: simulated responses to choose from.
         noise_snr_range_db: the clip's mean power over that of generated noise.
@@ -46,6 +48,9 @@ class AugmentationConfig:
     tempo_range: tuple[float, float] = (0.9, 1.1)
     pitch_probability: float = 0.1
     pitch_range_semitones: tuple[float, float] = (-2.0, 2.0)
+    pause_probability: float = 0.2
+    pause_range_s: tuple[float, float] = (0.0, 1.0)
+    pause_snr_range_db: tuple[float, float] = (30.0, 60.0)
     reverb_probability: float = 0.15
     reverb_rt60_range_s: tuple[float, float] = (0.1, 0.4)
     reverb_num_rooms: int = 64
@@ -84,6 +89,7 @@ class AugmentationConfig:
             _check(low >= 0.5 and high <= 2, f"{name} {(low, high)} is beyond 0.5 to 2")
         low, high = self.pitch_range_semitones
         _check(low >= -12 and high <= 12, f"pitch_range_semitones {(low, high)} is beyond 12")
+        _check(self.pause_range_s[0] >= 0, "pause_range_s begins under 0")
         _check(self.reverb_rt60_range_s[0] > 0, "reverb_rt60_range_s does not begin above 0")
         _check(self.high_pass_range_hz[0] > 0, "high_pass_range_hz does not begin above 0")
         _check(
@@ -121,6 +127,8 @@ STRENGTHS = {
         tempo_range=(0.85, 1.2),
         pitch_probability=0.2,
         pitch_range_semitones=(-3.0, 3.0),
+        pause_probability=0.4,
+        pause_range_s=(0.0, 2.0),
         reverb_probability=0.4,
         reverb_rt60_range_s=(0.1, 0.8),
         noise_probability=0.5,

@@ -93,6 +93,7 @@ def preview_configs(noises: Path | None) -> dict[str, tuple[str, AugmentationCon
         "speed": ("speed: tempo and pitch together", alone("speed")),
         "tempo": ("tempo alone", alone("tempo")),
         "pitch": ("pitch alone", alone("pitch")),
+        "pause": ("pauses before and after", alone("pause")),
         "reverb": ("a room", alone("reverb")),
         "noise": ("generated noise", alone("noise")),
         "recorded-noise": ("recorded noise", alone("recorded_noise")),
@@ -119,7 +120,11 @@ def _example(
     seeds = tf.constant([seed, 0], tf.int64)
     rate = audio.sample_rate_hz
     new, num_samples = augment_waveforms(
-        tf.constant(waveform[np.newaxis]), [len(waveform)], seeds, config, sample_rate_hz=rate
+        tf.constant(waveform[np.newaxis]),
+        tf.constant([len(waveform)]),
+        seeds,
+        config,
+        sample_rate_hz=rate,
     )
     features, num_frames = extract_features(new, num_samples, LOG_MEL, sample_rate_hz=rate)
     features = augment_features(features, num_frames, seeds, config)
