@@ -16,7 +16,7 @@ from opentelemetry.trace import TracerProvider
 from starlette.concurrency import run_in_threadpool
 from starlette.middleware.cors import CORSMiddleware
 
-from config import ModelError, ServerConfig
+from config import ModelError
 from predictor import load_predictor
 from service import health, live, metrics, mobile, openai, page, upload
 from service.errors import add_error_answers
@@ -34,6 +34,7 @@ from service.request_log import ID_HEADER, RequestLog
 from service.server import make_server
 from service.tracing import open_tracing, telemetry_of, tracer_of
 from service.upload_forms import MAX_HOTWORDS
+from service_config import ServerConfig
 from settings import read_settings, unread_variables
 
 logger = logging.getLogger("stt.api")

@@ -16,8 +16,8 @@ from terminal import bar, errors, exit_codes, say
 from training.manifest import Split
 
 if TYPE_CHECKING:
-    from config import ServerConfig
     from predictor import Predictor
+    from service_config import ServerConfig
     from speech.decoding.decoder import DecodingOptions
     from training.analysis import Analysis
     from training.analysis_noise import NoiseConfig

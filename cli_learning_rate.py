@@ -7,7 +7,8 @@ from typing import Annotated
 
 import typer
 
-from cli_training import PresetName, PresetOption, Strength, read_alphabet
+from cli_choices import PresetName, PresetOption, Strength
+from cli_training import read_alphabet
 from quiet_start import start_tensorflow
 from terminal import bar, exit_codes, say
 

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from cli_training import CONTINUES
-from config import ServerConfig
+from config import BUNDLED_MODEL
 from quiet_start import start_tensorflow
 from terminal import bar, errors, exit_codes, say
 
@@ -53,7 +53,7 @@ def recombine(
     ),
     model: Annotated[
         Path, typer.Option(help="Folder of the model that finds the words.")
-    ] = ServerConfig.model,
+    ] = BUNDLED_MODEL,
     clips: Annotated[int, typer.Option(min=1, help="How many clips.")] = 8000,
     leave_out: Annotated[
         list[str] | None, typer.Option(help="A corpus whose clips are not used.")

@@ -2,13 +2,22 @@
 
 from __future__ import annotations
 
-from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from config import PRESETS, CorpusError
+from cli_choices import (
+    ExportFormat,
+    ExportPrecision,
+    PresetName,
+    PresetOption,
+    Strategy,
+    Strength,
+    TrackerName,
+    TrainingPrecision,
+)
+from config import CorpusError
 from quiet_start import start_tensorflow
 from terminal import INTERRUPTED, bar, console, errors, exit_codes, say, stop_signals, training_bar
 
@@ -21,66 +30,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
-
-
-class PresetName(StrEnum):
-    """Features and network that belong together."""
-
-    small = "small"
-    deepspeech2 = "deepspeech2"
-    deepspeech2_streaming = "deepspeech2-streaming"
-
-
-class Strength(StrEnum):
-    """How far training changes its clips."""
-
-    none = "none"
-    masks = "masks"
-    light = "light"
-    mild = "mild"
-    strong = "strong"
-
-
-class TrackerName(StrEnum):
-    """Where a run is followed, besides TensorBoard."""
-
-    mlflow = "mlflow"
-    wandb = "wandb"
-
-
-class ExportPrecision(StrEnum):
-    """Of the exported weights."""
-
-    float32 = "float32"
-    float16 = "float16"
-    bfloat16 = "bfloat16"
-    int8 = "int8"
-
-
-class ExportFormat(StrEnum):
-    """For TensorFlow Serving and `stt serve`, or for phones and small boards."""
-
-    saved_model = "saved-model"
-    litert = "litert"
-
-
-class TrainingPrecision(StrEnum):
-    """What training computes in; weights and the loss are float32."""
-
-    float32 = "float32"
-    bfloat16 = "bfloat16"
-    float16 = "float16"
-
-
-class Strategy(StrEnum):
-    """Which devices share the work."""
-
-    none = "none"
-    mirrored = "mirrored"
-    multi_worker = "multi-worker"
-
-
-PresetOption = Annotated[PresetName, typer.Option(help="Features and network.")]
 
 
 @app.command()
@@ -104,6 +53,7 @@ def prepare(
     from training.corpus import PrepareConfig
     from training.corpus import prepare as prepare_corpora
     from training.corpus_report import report_table, write_report
+    from training.presets import PRESETS
 
     with exit_codes(interrupted=CONTINUES):
         folders = list(corpora or [])

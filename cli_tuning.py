@@ -10,7 +10,8 @@ import typer
 from rich.box import SIMPLE_HEAD
 from rich.table import Table
 
-from config import CorpusError, DecodingConfig, ModelError, ServerConfig
+from config import BUNDLED_MODEL, CorpusError, DecodingConfig, ModelError
+from service_config import ServerConfig
 from terminal import bar, console, exit_codes, say
 
 if TYPE_CHECKING:
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from training.manifest import Utterance
     from training.tuning import Fitted, Heard, Surface
 
-BUNDLED = ServerConfig().model
 LONGEST_S = 3600.0
 
 
@@ -27,7 +27,9 @@ def tune(
     manifest: Annotated[
         Path, typer.Argument(help="What `stt prepare` wrote; its validation split.")
     ],
-    model: Annotated[Path, typer.Option("--model", "-m", help="Folder of a model.")] = BUNDLED,
+    model: Annotated[
+        Path, typer.Option("--model", "-m", help="Folder of a model.")
+    ] = BUNDLED_MODEL,
 ) -> None:
     """Find the weights of MODEL's beam search on a validation split, then fit its confidence.
 

@@ -2,24 +2,24 @@
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import AbstractContextManager, nullcontext
 from copy import copy
 from dataclasses import replace
-from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from config import AudioConfig, BatchingConfig, DecodingConfig, ServerConfig
+from config import AudioConfig, DecodingConfig
 from quiet_start import start_tensorflow
+from recogniser import Observer, Recogniser
+from service_config import ServerConfig
 from serving.backend import Backend, ClipStream, check_wanted, open_stream
 from serving.micro_batching import MicroBatcher
+from serving_config import BatchingConfig
 from speech.audio import Waveform, decode_native
-from speech.batches import BATCH_SECONDS, batches_of, groups_of
+from speech.batches import BATCH_SECONDS, groups_of
 from speech.decoding.decoder import Decoded, Decoder, DecodingOptions
 from speech.decoding.joining import join_pieces
 from speech.loudness import SegmentationConfig
@@ -28,36 +28,7 @@ from speech.segmentation import Span, cut
 from speech.stream_cutting import Piece, cut_stream
 from speech.transcript import Transcript
 
-logger = logging.getLogger("stt.predictor")
-
 FIRST_SECONDS = 3.0  # to whoever listens: soon
-
-
-class Observer(Protocol):
-    """Is told what a `Predictor` does, in the threads that do it."""
-
-    def step(self, name: str) -> AbstractContextManager[object]:
-        """Return what is entered for a step: `audio`, `network` or `decoding`."""
-
-    def computed(self) -> None:
-        """Hear that the network computed some clips."""
-
-    def transcribed(self, transcripts: Sequence[Transcript], elapsed_s: float) -> None:
-        """Hear of what was transcribed, and how long it took."""
-
-
-class Unobserved:
-    """Nobody listens."""
-
-    def step(self, name: str) -> AbstractContextManager[object]:  # noqa: ARG002
-        """See `Observer.step`."""
-        return nullcontext()
-
-    def computed(self) -> None:
-        """See `Observer.computed`."""
-
-    def transcribed(self, transcripts: Sequence[Transcript], elapsed_s: float) -> None:
-        """See `Observer.transcribed`."""
 
 
 class Predictor:
@@ -76,14 +47,27 @@ class Predictor:
             max_duration_s: of audio that is taken; the model's own limit if None. What is longer
                 than a piece of `SegmentationConfig` is cut at silences.
         """
-        self.backend = backend
         own = backend.pipeline.audio
         self.audio: AudioConfig = replace(own, max_duration_s=max_duration_s or own.max_duration_s)
         greedy = DecodingConfig(decoder="greedy", lm_weight=0.0)
-        self.decoder = decoder or Decoder(backend.pipeline.alphabet, greedy)
-        self.observer: Observer = Unobserved()
+        decoder = decoder or Decoder(backend.pipeline.alphabet, greedy)
+        self._recogniser = Recogniser(backend=backend, decoder=decoder)
         self._segmentation = SegmentationConfig()
-        self._decoding = threading.Lock()
+
+    @property
+    def backend(self) -> Backend:
+        """What computes log-probabilities."""
+        return self._recogniser.backend
+
+    @property
+    def decoder(self) -> Decoder:
+        """What finds the text in log-probabilities."""
+        return self._recogniser.decoder
+
+    @property
+    def observer(self) -> Observer:
+        """Who is told what is done."""
+        return self._recogniser.observer
 
     @property
     def pipeline(self) -> Pipeline:
@@ -98,14 +82,16 @@ class Predictor:
         Args:
             on_batch: called with the number of clips of each batch.
         """
-        other = copy(self)
-        other.backend = MicroBatcher(self.backend, config, on_batch=on_batch)
-        return other
+        batcher = MicroBatcher(self.backend, config, on_batch=on_batch)
+        return self._with(replace(self._recogniser, backend=batcher))
 
     def observed(self, observer: Observer) -> Predictor:
         """Return this predictor, which tells `observer` what it does."""
+        return self._with(replace(self._recogniser, observer=observer))
+
+    def _with(self, recogniser: Recogniser) -> Predictor:
         other = copy(self)
-        other.observer = observer
+        other._recogniser = recogniser
         return other
 
     def warm_up(self) -> None:
@@ -153,11 +139,11 @@ class Predictor:
         begun = time.perf_counter()
         owners, pieces = self._cut(waveforms)
         found: list[list[tuple[Span, Decoded]]] = [[] for _ in waveforms]
-        decoded = self._decode_all(pieces, options, given_up, progress)
+        decoded = self._recogniser.recognise(pieces, options, given_up=given_up, progress=progress)
         for owner, piece, answer in zip(owners, pieces, decoded, strict=True):
             found[owner].append((piece.span, answer))
         transcripts = [
-            self._join(parts, len(waveform), n_best=options.n_best if options else 1)
+            self._join(parts, len(waveform), options)
             for parts, waveform in zip(found, waveforms, strict=True)
         ]
         self.observer.transcribed(transcripts, time.perf_counter() - begun)
@@ -201,13 +187,12 @@ class Predictor:
         first_s = FIRST_SECONDS if heard else BATCH_SECONDS
         groups = groups_of(pieces, first_s=first_s, sample_rate_hz=rate)
         while group := self._read(groups):
-            for piece, decoded in zip(
-                group, self._decode_all(group, options, given_up), strict=True
-            ):
+            answers = self._recogniser.recognise(group, options, given_up=given_up)
+            for piece, decoded in zip(group, answers, strict=True):
                 parts.append((piece.span, decoded))
                 if heard:
-                    heard(self._join(parts[-1:], piece.span.num_samples, n_best=1))
-        transcript = self._join(parts, num_samples, n_best=options.n_best if options else 1)
+                    heard(self._join(parts[-1:], piece.span.num_samples))
+        transcript = self._join(parts, num_samples, options)
         self.observer.transcribed([transcript], time.perf_counter() - begun)
         return transcript
 
@@ -250,50 +235,8 @@ class Predictor:
             log_probs: float32 `[frames, symbols]`, those of the clip's beginning at least.
         """
         self.observer.computed()
-        with self._decoding:
-            decoded = self.decoder.decode(log_probs, options)
-        n_best = options.n_best if options else 1
-        return self._join([(Span(0, num_samples), decoded)], num_samples, n_best=n_best)
-
-    def _decode_all(
-        self,
-        pieces: Sequence[Piece],
-        options: DecodingOptions | None,
-        given_up: threading.Event | None,
-        progress: Callable[[int, int], None] | None = None,
-    ) -> list[Decoded]:
-        """Return what the pieces say, in order; those of like length are computed together."""
-        decoded: dict[int, Decoded] = {}
-        lengths = [len(piece.samples) for piece in pieces]
-        for batch in batches_of(lengths, sample_rate_hz=self.audio.sample_rate_hz):
-            answers = self._decode([pieces[i] for i in batch], options, given_up)
-            decoded.update(zip(batch, answers, strict=True))
-            if progress:
-                progress(len(decoded), len(pieces))
-        return [decoded[i] for i in range(len(pieces))]
-
-    def _decode(
-        self,
-        pieces: Sequence[Piece],
-        options: DecodingOptions | None,
-        given_up: threading.Event | None,
-    ) -> list[Decoded]:
-        started, clips = time.perf_counter(), [piece.samples for piece in pieces]
-        decoded = []
-        with self.observer.step("network"):
-            computed = self.backend.log_probs(clips, given_up)
-        self.observer.computed()
-        for log_probs in computed:
-            # The search holds Python's lock: in turn, some are done early.
-            with self.observer.step("decoding"), self._decoding:
-                decoded.append(self.decoder.decode(log_probs, options))
-        logger.info(
-            "%d clips, %.1f s of audio in %.3f s",
-            len(clips),
-            sum(map(len, clips)) / self.audio.sample_rate_hz,
-            time.perf_counter() - started,
-        )
-        return decoded
+        decoded = self._recogniser.decode(log_probs, options)
+        return self._join([(Span(0, num_samples), decoded)], num_samples, options)
 
     def _cut(self, waveforms: Sequence[Waveform]) -> tuple[list[int], list[Piece]]:
         """Return the recordings' pieces, and the number of the recording that each is of."""
@@ -306,8 +249,12 @@ class Predictor:
         return [i for i, _ in found], [piece for _, piece in found]
 
     def _join(
-        self, parts: Sequence[tuple[Span, Decoded]], num_samples: int, *, n_best: int
+        self,
+        parts: Sequence[tuple[Span, Decoded]],
+        num_samples: int,
+        options: DecodingOptions | None = None,
     ) -> Transcript:
+        n_best = options.n_best if options else 1
         return join_pieces(parts, num_samples, pipeline=self.pipeline, n_best=n_best)
 
 

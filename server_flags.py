@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from typing import Any, get_args, get_type_hints
 
-from config import ModelServerConfig
+from serving_config import ModelServerConfig
 
 _HELP = {
     "port": "gRPC",

@@ -11,8 +11,8 @@ from typing import Annotated, Any, Literal, TypeVar
 from pydantic import BeforeValidator, ValidationError
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from config import BatchingConfig, LiveConfig, RemoteConfig, ServerConfig
-from service_config import AccessConfig, LimitsConfig, LogConfig
+from service_config import AccessConfig, LimitsConfig, LiveConfig, LogConfig, ServerConfig
+from serving_config import BatchingConfig, RemoteConfig
 
 T = TypeVar("T")
 

@@ -25,9 +25,10 @@ from benchmarks.inference import HEADLINE_MODEL, run_process
 from benchmarks.inference_process import sample_speech
 from benchmarks.machine import describe_machine
 from benchmarks.models import make_random_model
-from config import PRESETS, ServerConfig
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from speech.audio import write_atomically
+from training.presets import PRESETS
 
 CLIP_S = 5
 CLIPS = 8

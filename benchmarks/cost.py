@@ -25,10 +25,11 @@ from benchmarks.inference import HEADLINE_MODEL, run_process
 from benchmarks.inference_process import sample_speech
 from benchmarks.machine import describe_machine
 from benchmarks.models import make_random_model
-from config import PRESETS, ServerConfig
 from predictor import Predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from speech.audio import encode_native, write_atomically
+from training.presets import PRESETS
 from transcription import transcribe_files
 
 CLIP_S = (5, 10, 15, 20)

@@ -20,8 +20,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
-from config import ServerConfig
 from predictor import Predictor, load_predictor
+from service_config import ServerConfig
 from speech.alphabet import normalise
 from speech.audio import write_atomically
 from speech.decoding.decoder import DecodingOptions

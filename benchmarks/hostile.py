@@ -20,7 +20,7 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
-from config import ServerConfig
+from service_config import ServerConfig
 from speech.audio import write_atomically
 from tests.hostile import Attack, attacks, send
 from tests.service_process import Service, running

@@ -30,11 +30,12 @@ from benchmarks.machine import describe_machine
 from benchmarks.models import make_random_model
 from benchmarks.plain_keras import build_plain_keras
 from benchmarks.ways import KERAS, ONNX, OURS, PLAIN, TORCH
-from config import PRESETS, ServerConfig
+from service_config import ServerConfig
 from speech.audio import write_atomically
 from speech.pipeline import read_pipeline
 from training.export import export, load_network
 from training.networks.weights import read_weights
+from training.presets import PRESETS
 
 HEADLINE_MODEL, HEADLINE_CLIP_S = "deepspeech2", 10
 PEERS = ("torch", "onnx", "onnxruntime", "pocketsphinx")

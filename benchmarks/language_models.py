@@ -28,9 +28,10 @@ from rich.console import Console
 
 from benchmarks.decoding import ROUNDS, Clips
 from benchmarks.machine import describe_machine
-from config import DecodingConfig, ServerConfig
+from config import DecodingConfig
 from predictor import load_predictor
 from quiet_start import standard_error_unheard
+from service_config import ServerConfig
 from speech.alphabet import Alphabet
 from speech.audio import decode_native, write_atomically
 from speech.decoding.beam import BeamDecoder, kept_frames

@@ -31,9 +31,10 @@ from benchmarks.live_clips import Clip, Talk, count_words, make_talk, read_clips
 from benchmarks.machine import describe_machine
 from captions.settings import CaptionConfig
 from captions.sources import to_pcm
-from config import ServerConfig, to_json
 from predictor import Predictor, load_predictor
+from service_config import ServerConfig
 from speech.audio import write_atomically
+from speech.config_json import to_json
 from terminal import exit_codes
 
 SPEAKERS = (1, 2, 4, 8, 16, 32)

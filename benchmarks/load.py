@@ -24,7 +24,8 @@ from rich.table import Table
 
 from benchmarks.load_routes import ROUTES, Route
 from benchmarks.machine import describe_machine
-from config import AudioConfig, ServerConfig
+from config import AudioConfig
+from service_config import ServerConfig
 from speech.audio import decode_native, encode_native, write_atomically
 from tests.service_process import Service, running
 

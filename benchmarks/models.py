@@ -7,11 +7,12 @@ from pathlib import Path
 import keras
 import numpy as np
 
-from config import AudioConfig, Preset
+from config import AudioConfig
 from speech.alphabet import Alphabet
 from speech.pipeline import Pipeline, write_pipeline
 from training.export import export
 from training.networks.deepspeech2 import build_deepspeech2
+from training.presets import Preset
 
 SEED = 7
 

@@ -24,8 +24,8 @@ from rich.table import Table
 from benchmarks.inference_process import sample_speech
 from benchmarks.machine import describe_machine
 from benchmarks.ways import PeerBackend, keras_call
-from config import ServerConfig
 from predictor import Predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from speech.audio import write_atomically
 from speech.pipeline import read_pipeline

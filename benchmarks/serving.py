@@ -23,8 +23,10 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
-from config import ModelUnavailableError, RemoteConfig, ServerConfig
+from config import ModelUnavailableError
+from service_config import ServerConfig
 from serving.remote import RemoteBackend
+from serving_config import RemoteConfig
 from speech.audio import decode_native, write_atomically
 
 CLIENTS = (1, 4, 16)

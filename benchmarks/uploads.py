@@ -26,7 +26,8 @@ from rich.console import Console
 from rich.table import Table
 
 from benchmarks.machine import describe_machine
-from config import AudioConfig, ServerConfig
+from config import AudioConfig
+from service_config import ServerConfig
 from speech.audio import decode_native, encode_native, write_atomically
 
 REQUESTS = {1: 64, 4: 128, 16: 256, 64: 512}

@@ -11,7 +11,8 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, FastAPI, Request
 
 from config import ModelUnavailableError
-from predictor import Predictor, Unobserved
+from predictor import Predictor
+from recogniser import Unobserved
 from service.answers import LiveAnswer, ReadyAnswer
 from service.errors import ErrorAnswer
 from service.model import load_in_background, told_to_anyone

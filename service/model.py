@@ -13,8 +13,9 @@ from anyio.to_thread import run_sync
 from fastapi import Depends, FastAPI
 from starlette.requests import HTTPConnection
 
-from config import AudioConfig, ModelError, ModelUnavailableError, ServerConfig
+from config import AudioConfig, ModelError, ModelUnavailableError
 from predictor import Predictor
+from service_config import ServerConfig
 
 logger = logging.getLogger("stt.api")
 

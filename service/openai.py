@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
-from config import ServerConfig
 from predictor import Predictor
 from service.model import ConfigDep, PredictorDep
 from service.openai_answers import (
@@ -24,6 +23,7 @@ from service.openai_errors import OpenAIErrorAnswer, RefusedError
 from service.openai_forms import FormDep, check_model
 from service.openai_stream import Heard, answer_with_events
 from service.upload_forms import MEDIA_TYPES
+from service_config import ServerConfig
 from speech.pipeline import FILE_NAME
 from speech.recordings import read_blocks
 from speech.subtitles import to_text

@@ -10,9 +10,9 @@ from math import ceil
 import uvicorn
 from fastapi import FastAPI
 
-from config import ServerConfig
 from service.connections import timed_connections
 from service.live import LiveSessions
+from service_config import ServerConfig
 
 _HEAD_TIMEOUT_S = 30.0
 _LONGEST_FINALS_S, _LOOK_S = 15.0, 0.1

@@ -8,8 +8,8 @@ from typing import Any
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf import wrappers_pb2 as wrappers
 
-from config import ModelServerConfig
 from serving.stubs import model_server_config_pb2
+from serving_config import ModelServerConfig
 
 _Field = descriptor_pb2.FieldDescriptorProto
 _INTEGERS = (

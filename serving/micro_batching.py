@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from config import BatchingConfig, GivenUpError, ModelUnavailableError
+from config import GivenUpError, ModelUnavailableError
 from serving.backend import Backend, ClipStream, check_wanted, open_stream
+from serving_config import BatchingConfig
 from speech.audio import Waveform
 from speech.pipeline import Pipeline
 

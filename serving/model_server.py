@@ -11,12 +11,12 @@ from functools import partial
 
 import uvicorn
 
-from config import ModelServerConfig
 from serving.config_files import read_batching_parameters, read_models
 from serving.stand_in.batching import Batcher
 from serving.stand_in.interfaces import build_grpc_server, build_rest_app
 from serving.stand_in.manager import ModelManager, every
 from serving.stand_in.servable import RefusedError, Servable
+from serving_config import ModelServerConfig
 
 HOST = "127.0.0.1"
 _GRACE_S = 5

@@ -13,7 +13,7 @@ import numpy as np
 from grpc import StatusCode
 from numpy.typing import NDArray
 
-from config import AudioError, ModelError, ModelUnavailableError, RemoteConfig
+from config import AudioError, ModelError, ModelUnavailableError
 from serving.backend import check_wanted, pad_batch
 from serving.stubs import (
     get_model_status_pb2,
@@ -22,6 +22,7 @@ from serving.stubs import (
     prediction_service_pb2_grpc,
 )
 from serving.tensors import fill_proto, to_array
+from serving_config import RemoteConfig
 from speech.audio import Waveform
 from speech.pipeline import Pipeline, read_pipeline
 

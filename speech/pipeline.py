@@ -8,18 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from config import (
-    AudioConfig,
-    FeatureConfig,
-    ModelError,
-    NetworkConfig,
-    audio_from_json,
-    features_from_json,
-    network_from_json,
-    to_json,
-)
+from config import AudioConfig, FeatureConfig, ModelError, NetworkConfig
 from speech.alphabet import Alphabet
 from speech.audio import write_atomically
+from speech.config_json import audio_from_json, features_from_json, network_from_json, to_json
 
 FILE_NAME = "pipeline.json"
 FORMAT = 1

@@ -12,7 +12,7 @@ import yaml
 from google.protobuf import descriptor_pb2, descriptor_pool, message_factory, text_format
 from google.protobuf import wrappers_pb2 as wrappers
 
-from config import ServerConfig
+from service_config import ServerConfig
 from serving.stubs import model_server_config_pb2
 
 ROOT = Path(__file__).parents[1]

@@ -16,10 +16,10 @@ from websockets.exceptions import ConnectionClosed
 from websockets.sync.client import ClientConnection, connect
 
 import api
-from config import LiveConfig, ServerConfig
 from predictor import Predictor
 from service.live import PATH, LiveSessions
 from service.server import Server, make_server
+from service_config import LiveConfig, ServerConfig
 
 WAIT_S = 60
 

@@ -16,11 +16,11 @@ import grpc
 import httpx
 from starlette.testclient import TestClient
 
-from config import ModelServerConfig
 from serving.model_server import running_manager
 from serving.stand_in.interfaces import build_grpc_server, build_rest_app
 from serving.stand_in.manager import ModelManager
 from serving.stubs import model_service_pb2_grpc, prediction_service_pb2_grpc
+from serving_config import ModelServerConfig
 
 ROOT = Path(__file__).parents[1]
 

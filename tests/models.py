@@ -7,18 +7,13 @@ import keras
 import numpy as np
 import pytest
 
-from config import (
-    PRESETS,
-    AudioConfig,
-    ConvolutionConfig,
-    FeatureConfig,
-    NetworkConfig,
-    ServerConfig,
-)
+from config import AudioConfig, ConvolutionConfig, FeatureConfig, NetworkConfig
+from service_config import ServerConfig
 from speech.alphabet import Alphabet
 from speech.pipeline import Pipeline, write_pipeline
 from training.export import export
 from training.networks.deepspeech2 import build_deepspeech2
+from training.presets import PRESETS
 
 TINY_NETWORK = NetworkConfig(
     convolutions=(

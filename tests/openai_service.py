@@ -11,8 +11,8 @@ import soundfile
 from openai import OpenAI
 
 import api
-from config import ServerConfig
 from predictor import Predictor, load_predictor
+from service_config import ServerConfig
 from tests.media_files import encode
 from tests.services import served
 

@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config import AudioConfig, TrainingConfig
+from config import AudioConfig
 from speech.alphabet import Alphabet
 from speech.audio import encode_native
 from tests.models import LOG_MEL_FEATURES, TINY_NETWORK
 from training.augmentation import STRENGTHS
 from training.manifest import Split, Utterance
+from training.presets import TrainingConfig
 from training.recipe import Recipe
 
 TEXTS = ("one", "two words", "and three", "a b c", "dog", "cat sat", "hello", "it's")

@@ -19,10 +19,11 @@ from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 import api
-from config import AudioConfig, ModelError, ServerConfig
+from config import AudioConfig, ModelError
 from predictor import Predictor, load_predictor
 from service import model
 from service.limits import Turns
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from speech.alphabet import Alphabet
 from speech.audio import encode_native

@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 from grpc import StatusCode
 
-from config import ModelServerConfig, RemoteConfig
 from serving.config_files import read_batching_parameters
 from serving.local import LocalBackend
 from serving.remote import RemoteBackend
@@ -19,6 +18,7 @@ from serving.stand_in.batching import Batcher
 from serving.stand_in.servable import Inputs, RefusedError
 from serving.stubs import predict_pb2
 from serving.tensors import fill_proto
+from serving_config import ModelServerConfig, RemoteConfig
 from tests.model_servers import quoted, running
 
 PARAMETERS = """

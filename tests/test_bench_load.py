@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import hostile, load
 from benchmarks.load_routes import ROUTES
-from config import ServerConfig
+from service_config import ServerConfig
 
 MB = 1_000_000
 

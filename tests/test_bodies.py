@@ -12,10 +12,10 @@ import pytest
 from fastapi.testclient import TestClient
 
 import api
-from config import AudioConfig, OverloadedError, ServerConfig
+from config import AudioConfig, OverloadedError
 from predictor import Predictor
 from service.limits import BodiesHeld
-from service_config import LimitsConfig
+from service_config import LimitsConfig, ServerConfig
 from serving.local import LocalBackend
 from speech.audio import encode_native
 from tests.clips import babble

@@ -6,8 +6,8 @@ import jiwer
 import pytest
 import tensorflow as tf
 
-from config import ServerConfig
 from predictor import Predictor, load_predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend, newest_version
 from speech.alphabet import normalise
 from speech.decoding.decoder import LANGUAGE_MODEL, DecodingOptions

@@ -16,10 +16,12 @@ from captions.hearing import RecentAudio
 from captions.reading import Reading, StreamReader, WindowReader, make_reader
 from captions.session import CaptionSession
 from captions.settings import CaptionConfig
-from config import BatchingConfig, GivenUpError
-from predictor import Predictor, Unobserved
+from config import GivenUpError
+from predictor import Predictor
+from recogniser import Unobserved
 from serving.local import LocalBackend
 from serving.local_stream import LocalStream
+from serving_config import BatchingConfig
 from speech.audio import Waveform
 from speech.decoding.decoder import DecodingOptions
 from speech.segmentation import Span

@@ -11,13 +11,14 @@ from flashlight.lib.text.dictionary import Dictionary
 from typer.testing import CliRunner
 
 import cli
-from config import PRESETS, AudioConfig, DecodingConfig
+from config import AudioConfig, DecodingConfig
 from speech.alphabet import BLANK, Alphabet
 from speech.decoding.beam import BeamDecoder, symbol_names
 from speech.decoding.decoder import LANGUAGE_MODEL, WORD_MODEL, Decoder
 from speech.pipeline import Pipeline, read_pipeline, write_pipeline
 from training import language_model
 from training.manifest import Split, Utterance, write_manifest
+from training.presets import PRESETS
 
 TEXTS = [
     f"the {a} {b} the {c}" for a in ("cat", "dog") for b in ("saw", "ate") for c in ("hen", "ox")

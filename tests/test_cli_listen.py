@@ -19,9 +19,9 @@ from typer.testing import CliRunner
 import cli
 from captions.client import stream_url
 from captions.sources import gathered, open_file, open_microphone, to_pcm
-from config import AudioError, ServerConfig
+from config import AudioError
 from predictor import Predictor
-from service_config import AccessConfig
+from service_config import AccessConfig, ServerConfig
 from serving.local import LocalBackend
 from tests.clips import babble
 from tests.live_server import serving

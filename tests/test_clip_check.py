@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from config import PRESETS, PROJECT_ROOT, AudioConfig
+from config import PROJECT_ROOT, AudioConfig
 from tests.clips import write_clip, write_ljspeech
 from training.clip_check import map_ahead, safe_name
 from training.corpus import PrepareConfig, prepare
+from training.presets import PRESETS
 
 SMALL = PRESETS["small"]
 CONFIG = PrepareConfig(features=SMALL.features, network=SMALL.network, workers=2)

@@ -8,11 +8,12 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from config import PRESETS, AudioConfig, CorpusError
+from config import AudioConfig, CorpusError
 from speech.audio import decode_native
 from tests.clips import write_clip, write_ljspeech
 from training.corpus import PrepareConfig, Prepared, find_problem, prepare, split_of_text
 from training.manifest import Split, read_manifest
+from training.presets import PRESETS
 
 SMALL = PRESETS["small"]
 CONFIG = PrepareConfig(features=SMALL.features, network=SMALL.network, workers=2)

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config import DecodingConfig, ModelError, to_json
+from config import DecodingConfig, ModelError
 from speech.alphabet import Alphabet
+from speech.config_json import to_json
 from speech.decoding.beam import Hypothesis
 from speech.decoding.confidence import MEASURES, ConfidenceModel, read_confidence, write_confidence
 from speech.decoding.decoder import SETTINGS, Decoder, DecodingOptions, read_decoding

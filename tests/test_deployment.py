@@ -15,7 +15,7 @@ import yaml
 from google.protobuf import text_format
 
 import settings
-from config import ServerConfig
+from service_config import ServerConfig
 from speech.batches import MAX_BATCH
 from tests.deployment import (
     APPS,

@@ -14,9 +14,9 @@ from itertools import pairwise
 
 import pytest
 
-from config import ServerConfig
 from service.health import router
 from service.keys import METRICS_PATH
+from service_config import ServerConfig
 from tests.deployment import (
     APPS,
     BY_NAME,

@@ -12,13 +12,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config import CorpusError, ModelError, TrainingConfig
+from config import CorpusError, ModelError
 from tests.replica_worker import small_recipe
 from training import run
 from training.checkpoint import read_state
 from training.dataset import Plan
 from training.distribution import Replicas, connect, even_plan, fill_plan, share_plan
 from training.manifest import Utterance, write_manifest
+from training.presets import TrainingConfig
 from training.run import CHECKPOINT
 from training.train import train
 

@@ -8,8 +8,8 @@ import pytest
 from fastapi.testclient import TestClient
 
 import api
-from config import ServerConfig
 from service.page import FOLDER
+from service_config import ServerConfig
 
 
 @pytest.fixture

@@ -9,10 +9,12 @@ import tensorflow as tf
 from fastapi.testclient import TestClient
 
 import api
-from config import AudioConfig, ModelServerConfig, RemoteConfig, ServerConfig
+from config import AudioConfig
 from predictor import load_predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend, newest_version
 from serving.remote import RemoteBackend
+from serving_config import ModelServerConfig, RemoteConfig
 from speech.audio import decode_native
 from speech.decoding.greedy import greedy_decode
 from speech.pipeline import read_pipeline

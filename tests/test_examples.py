@@ -23,8 +23,8 @@ from tensorflow.core.framework import tensor_pb2
 from tensorflow_serving.apis import predict_pb2, prediction_service_pb2_grpc
 
 import api
-from config import ServerConfig
 from predictor import Predictor, load_predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from speech.decoding.greedy import greedy_decode
 from tests.example_clients import (

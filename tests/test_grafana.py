@@ -11,8 +11,9 @@ from fastapi.testclient import TestClient
 from prometheus_client.parser import text_string_to_metric_families
 
 import api
-from config import AudioConfig, ServerConfig
+from config import AudioConfig
 from predictor import Predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from speech.audio import encode_native
 from tests.clips import babble

@@ -15,12 +15,13 @@ from fastapi.testclient import TestClient
 
 import api
 from captions.sources import to_pcm
-from config import ModelError, ModelUnavailableError, RemoteConfig, ServerConfig
+from config import ModelError, ModelUnavailableError
 from predictor import Predictor, load_predictor
 from service import model
 from service.health import Readiness, builtin_clip
-from service_config import AccessConfig
+from service_config import AccessConfig, ServerConfig
 from serving.local import LocalBackend
+from serving_config import RemoteConfig
 from speech.audio import encode_native
 from tests.clips import babble
 

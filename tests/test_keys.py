@@ -15,11 +15,10 @@ from starlette.testclient import WebSocketDenialResponse
 from starlette.types import Message
 
 import api
-from config import ServerConfig
 from predictor import Predictor
 from service.keys import Keys, is_open
 from service.origins import Origins
-from service_config import AccessConfig
+from service_config import AccessConfig, ServerConfig
 from serving.local import LocalBackend
 
 KEY, OTHER = "a-key-of-sixteen-or-more", "0123456789abcdef"

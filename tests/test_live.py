@@ -23,12 +23,12 @@ from websockets.exceptions import ConnectionClosed
 import api
 from captions.session import CaptionSession
 from captions.sources import to_pcm
-from config import LiveConfig, ModelError, ServerConfig
+from config import ModelError
 from predictor import Predictor, load_predictor
 from service import server
 from service.live import LiveSession
 from service.live_inbox import Item
-from service_config import LimitsConfig
+from service_config import LimitsConfig, LiveConfig, ServerConfig
 from serving.local import LocalBackend
 from tests.clips import babble
 from tests.live_server import Client, Served, finals, serving

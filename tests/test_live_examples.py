@@ -10,9 +10,8 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from config import ServerConfig
 from predictor import load_predictor
-from service_config import AccessConfig
+from service_config import AccessConfig, ServerConfig
 from tests.example_clients import BIN, copy_node_client, free_ports, run
 from tests.live_server import Served, serving
 from tests.test_examples import LIVE

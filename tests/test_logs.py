@@ -15,11 +15,11 @@ from fastapi.testclient import TestClient
 
 import api
 from captions.sources import to_pcm
-from config import AudioConfig, ServerConfig
+from config import AudioConfig
 from predictor import Predictor
 from service.logs import logging_to_terminal
 from service.request_log import RequestLog
-from service_config import AccessConfig, LogConfig
+from service_config import AccessConfig, LogConfig, ServerConfig
 from serving.local import LocalBackend
 from speech.audio import encode_native
 from tests.clips import babble

@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import soundfile
 
-from config import GivenUpError, ServerConfig
+from config import GivenUpError
 from predictor import Predictor, load_predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from speech.decoding.decoder import DecodingOptions
 from speech.transcript import Transcript

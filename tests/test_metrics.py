@@ -12,10 +12,10 @@ from prometheus_client.parser import text_string_to_metric_families
 from starlette.testclient import WebSocketDenialResponse
 
 import api
-from config import AudioConfig, ServerConfig
+from config import AudioConfig
 from predictor import Predictor
 from service.metrics import Metrics
-from service_config import AccessConfig, LimitsConfig
+from service_config import AccessConfig, LimitsConfig, ServerConfig
 from serving.local import LocalBackend
 from speech.audio import encode_native
 from tests.clips import babble

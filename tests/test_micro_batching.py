@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config import BatchingConfig, GivenUpError, ModelUnavailableError
+from config import GivenUpError, ModelUnavailableError
 from predictor import Predictor
 from serving.local import LocalBackend
 from serving.micro_batching import MicroBatcher, choose_batch
+from serving_config import BatchingConfig
 from speech.audio import encode_native
 from tests.clips import babble
 

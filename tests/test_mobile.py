@@ -14,9 +14,10 @@ import soundfile
 from fastapi.testclient import TestClient
 
 import api
-from config import AudioConfig, AudioError, ServerConfig
+from config import AudioConfig, AudioError
 from predictor import Predictor
 from service.mobile import decode_base64
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from speech.audio import encode_native
 from tests.clips import babble

@@ -15,8 +15,8 @@ import pytest
 from google.protobuf import text_format
 from tensorflow_serving.apis import get_model_status_pb2, model_management_pb2
 
-from config import ModelServerConfig, RemoteConfig
 from serving.remote import RemoteBackend
+from serving_config import ModelServerConfig, RemoteConfig
 from tests.model_servers import Running, running
 
 CLIENTS = 8

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from config import PRESETS, ConvolutionConfig, NetworkConfig
+from config import ConvolutionConfig, NetworkConfig
 from training.networks import recurrence, recurrence_tensorflow
 from training.networks.deepspeech2 import build_deepspeech2
 from training.networks.forward_layers import MaskedGRU, RowConvolution
@@ -21,6 +21,7 @@ from training.networks.layers import (
     MaskedConv2D,
     frame_mask,
 )
+from training.presets import PRESETS
 
 NUM_BINS, NUM_SYMBOLS = 9, 5
 CONVOLUTIONS = (

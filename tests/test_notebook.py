@@ -18,11 +18,11 @@ import pytest
 import tensorflow as tf
 from nbclient import NotebookClient
 
-from config import PRESETS
 from tests.models import TINY_NETWORK
 from training.checkpoint import read_state
 from training.manifest import read_manifest
 from training.notebook import describe_device, make_recipe
+from training.presets import PRESETS
 from training.run import CHECKPOINT
 from training.train import train
 
@@ -42,8 +42,8 @@ EPOCHS = 2
 # A preset of the test's own; it is there before the notebook asks for it.
 SETTINGS = """
 from dataclasses import replace
-from config import PRESETS
 from tests.models import TINY_NETWORK
+from training.presets import PRESETS
 small = PRESETS["small"]
 training = replace(small.training, batch_seconds=8.0)
 PRESETS["tiny"] = replace(small, network=TINY_NETWORK, training=training)

@@ -10,7 +10,8 @@ from types import ModuleType, SimpleNamespace
 
 import pytest
 
-from config import ModelError, ServerConfig
+from config import ModelError
+from service_config import ServerConfig
 from tests.runs import recipe, stop_after
 from training import notebook, notebook_views
 from training.checkpoint import read_state

@@ -14,9 +14,9 @@ from openai import OpenAI
 from openai.types.audio import TranscriptionVerbose
 
 import api
-from config import ServerConfig
 from predictor import Predictor
 from service.openai_forms import TranscriptionForm
+from service_config import ServerConfig
 from speech.alphabet import Alphabet
 from speech.decoding.decoder import DecodingOptions
 from tests.media_files import KINDS, encode

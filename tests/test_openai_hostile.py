@@ -17,8 +17,8 @@ import soundfile
 from fastapi.testclient import TestClient
 
 import api
-from config import ServerConfig
 from predictor import Predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from tests.clips import babble
 from tests.media_files import WRITTEN_BY_FFMPEG, WRITTEN_BY_LIBSNDFILE, encode

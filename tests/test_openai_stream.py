@@ -15,8 +15,9 @@ import openai
 import pytest
 
 import api
-from config import ModelUnavailableError, ServerConfig
+from config import ModelUnavailableError
 from predictor import Predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from tests.clips import babble
 from tests.media_files import encode

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import api
-from config import ServerConfig
+from service_config import ServerConfig
 
 OF_FASTAPI = {"HTTPValidationError", "ValidationError"}
 

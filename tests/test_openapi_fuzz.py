@@ -13,8 +13,8 @@ from schemathesis.python.asgi import shutdown_lifespans
 from schemathesis.specs.openapi import checks
 
 import api
-from config import ServerConfig
 from predictor import Predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend
 
 EXAMPLES = 15

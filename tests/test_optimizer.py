@@ -4,11 +4,11 @@ import keras
 import numpy as np
 import pytest
 
-from config import TrainingConfig
 from tests.models import TINY_NETWORK
 from training.ctc_model import CTCModel
 from training.networks.deepspeech2 import build_deepspeech2
 from training.optimizer import averaged, make_optimizer
+from training.presets import TrainingConfig
 
 
 def settings(**values: object) -> TrainingConfig:

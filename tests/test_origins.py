@@ -12,9 +12,9 @@ from fastapi.testclient import TestClient
 from starlette.testclient import WebSocketDenialResponse
 
 import api
-from config import AudioConfig, ServerConfig
+from config import AudioConfig
 from predictor import Predictor
-from service_config import AccessConfig
+from service_config import AccessConfig, ServerConfig
 from serving.local import LocalBackend
 from speech.audio import encode_native
 from tests.clips import babble

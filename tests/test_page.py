@@ -14,8 +14,8 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from config import ServerConfig
 from service.page import FOLDER, WAVEFORM_STYLE, mount_page
+from service_config import ServerConfig
 from tests.example_clients import ROOT
 
 FILES = sorted(path for path in FOLDER.rglob("*") if path.is_file())

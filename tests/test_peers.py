@@ -14,11 +14,12 @@ from benchmarks import cost, floor, inference, ways
 from benchmarks.inference_process import Plan, sample_speech
 from benchmarks.models import make_random_model
 from benchmarks.plain_keras import build_plain_keras
-from config import LOG_MEL, Preset
+from config import LOG_MEL
 from speech.pipeline import read_pipeline
 from tests.models import TINY_NETWORK, TinyModel
 from training.export import load_network
 from training.networks.weights import read_weights
+from training.presets import Preset
 
 LENGTHS = (30_000, 100, 44_101, 5_000)
 TINY_PLAN = Plan(clip_s=(1,), batches=(1, 2), threads=(1,), most_audio_s=(1.0,), rounds=2)

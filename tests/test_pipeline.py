@@ -5,18 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from config import (
-    PRESETS,
-    AudioConfig,
-    ConvolutionConfig,
-    FeatureConfig,
-    ModelError,
-    NetworkConfig,
-    ServerConfig,
-    TrainingConfig,
-)
+from config import AudioConfig, ConvolutionConfig, FeatureConfig, ModelError, NetworkConfig
+from service_config import ServerConfig
 from speech.alphabet import BLANK, Alphabet
 from speech.pipeline import Pipeline, read_pipeline, write_pipeline
+from training.presets import PRESETS, TrainingConfig
 
 
 @pytest.fixture(params=list(PRESETS))

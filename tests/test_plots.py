@@ -9,12 +9,13 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config import PRESETS, AudioConfig, FeatureConfig, ModelError
+from config import AudioConfig, FeatureConfig, ModelError
 from speech.alphabet import Alphabet
 from speech.decoding.alignment import align
 from speech.features import extract_features
 from speech.pipeline import Pipeline
 from training.plots import plot_clip, plot_curves, plot_posterior
+from training.presets import PRESETS
 
 AUDIO = AudioConfig()
 LOG = """epoch,loss,learning_rate,validation_wer,validation_cer

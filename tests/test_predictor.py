@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from config import AudioError, ModelError, ServerConfig
+from config import AudioError, ModelError
 from predictor import Predictor, load_predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend, newest_version
 from speech.audio import decode_native, encode_native
 from speech.batches import MAX_BATCH

@@ -15,8 +15,8 @@ import pytest
 from websockets.exceptions import InvalidStatus
 from websockets.sync.client import connect
 
-from config import ServerConfig
 from predictor import Predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from tests.example_clients import ROOT, free_ports
 from tests.live_server import Served, serving

@@ -15,12 +15,11 @@ from hypothesis import strategies as st
 from starlette.types import Message, Receive, Scope, Send
 
 import api
-from config import ServerConfig
 from predictor import Predictor
 from service.keys import CLIENT
 from service.limits import BodiesHeld, BodyLimit
 from service.rate import RateLimit, TokenBuckets, client_of
-from service_config import AccessConfig, LimitsConfig
+from service_config import AccessConfig, LimitsConfig, ServerConfig
 from serving.local import LocalBackend
 
 KEYS = ("a-key-of-sixteen-or-more", "another-key-of-sixteen")

@@ -14,20 +14,15 @@ import trustme
 from fastapi.testclient import TestClient
 
 import api
-from config import (
-    AudioError,
-    ModelError,
-    ModelServerConfig,
-    ModelUnavailableError,
-    RemoteConfig,
-    ServerConfig,
-)
+from config import AudioError, ModelError, ModelUnavailableError
 from predictor import load_predictor
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from serving.remote import RemoteBackend
 from serving.stand_in.interfaces import build_grpc_server
 from serving.stubs import predict_pb2
 from serving.tensors import fill_proto
+from serving_config import ModelServerConfig, RemoteConfig
 from speech.pipeline import read_pipeline, write_pipeline
 from tests.model_servers import ROOT, Running, free_port, running, server_process
 
@@ -373,7 +368,8 @@ def test_the_remote_way_loads_no_tensorflow() -> None:
     code = """
 import sys
 import api
-from config import RemoteConfig, ServerConfig
+from service_config import ServerConfig
+from serving_config import RemoteConfig
 predictor = api.load_predictor(ServerConfig(remote=RemoteConfig(address="127.0.0.1:1")))
 assert predictor.pipeline.name == "english-small"
 loaded = [name for name in sys.modules if name.split(".")[0] in ("tensorflow", "keras")]

@@ -6,13 +6,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config import TrainingConfig
 from speech.pipeline import read_pipeline
 from tests.runs import recipe, stop_after
 from training.augmentation import STRENGTHS
 from training.dataset import plan_batches
 from training.export import load_network
 from training.manifest import Utterance
+from training.presets import TrainingConfig
 from training.run import CHECKPOINT
 from training.train import is_finished, train
 

@@ -10,9 +10,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config import ModelServerConfig, RemoteConfig, ServerConfig
 from server_flags import parse_server_flags
+from service_config import ServerConfig
 from serving.remote import RemoteBackend
+from serving_config import ModelServerConfig, RemoteConfig
 from tests.model_servers import ROOT, free_port, server_process
 
 

@@ -5,7 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from config import BatchingConfig, RemoteConfig, ServerConfig
+from service_config import ServerConfig
+from serving_config import BatchingConfig, RemoteConfig
 from settings import read_settings, unread_variables
 from tests.service_process import ROOT, running
 

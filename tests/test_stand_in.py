@@ -16,8 +16,9 @@ from tensorflow_serving.apis import (
     predict_pb2,
 )
 
-from config import AudioConfig, ModelServerConfig
+from config import AudioConfig
 from serving.local import LocalBackend
+from serving_config import ModelServerConfig
 from speech.audio import encode_native
 from tests.model_servers import Running, running
 

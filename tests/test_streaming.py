@@ -11,7 +11,6 @@ import tensorflow as tf
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from config import PRESETS
 from serving.local import LocalBackend
 from speech.features import extract_features
 from speech.pipeline import read_pipeline
@@ -19,6 +18,7 @@ from tests.models import TINY_FORWARD, TinyModel, make_model
 from tests.test_networks import TINY, tiny_network
 from training.networks.streaming import StreamingNetwork
 from training.networks.weights import read_weights
+from training.presets import PRESETS
 
 RATE_HZ = 22_050
 

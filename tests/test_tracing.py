@@ -16,9 +16,10 @@ from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 
 import api
-from config import AudioConfig, ServerConfig
+from config import AudioConfig
 from predictor import Predictor
 from service.tracing import make_provider, open_tracing
+from service_config import ServerConfig
 from serving.local import LocalBackend
 from speech.audio import encode_native
 from tests.clips import babble

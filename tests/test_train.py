@@ -9,13 +9,7 @@ import keras
 import numpy as np
 import pytest
 
-from config import (
-    PRESETS,
-    AudioConfig,
-    CorpusError,
-    FeatureConfig,
-    ModelError,
-)
+from config import AudioConfig, CorpusError, FeatureConfig, ModelError
 from predictor import Predictor
 from serving.local import LocalBackend
 from speech.alphabet import Alphabet, normalise
@@ -30,6 +24,7 @@ from training.evaluate import evaluate
 from training.export import export, load_network
 from training.manifest import Split, Utterance
 from training.networks.deepspeech2 import build_deepspeech2
+from training.presets import PRESETS
 from training.recipe import Recipe
 from training.run import CHECKPOINT
 from training.train import train

@@ -13,8 +13,9 @@ from typer.testing import CliRunner
 
 import cli
 import cli_tuning
-from config import CorpusError, DecodingConfig, ModelError, ServerConfig
+from config import CorpusError, DecodingConfig, ModelError
 from predictor import load_predictor
+from service_config import ServerConfig
 from speech.alphabet import normalise
 from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
 from speech.decoding.confidence import read_confidence

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from config import ServerConfig
 from predictor import load_predictor
+from service_config import ServerConfig
 from speech.transcript import Transcript
 
 DATA = Path(__file__).parent / "data"

@@ -5,12 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any
 
+from config import check
+
 SPEED_STEPS = 200  # a factor is a whole multiple of 1 / SPEED_STEPS
-
-
-def _check(holds: bool, message: str) -> None:
-    if not holds:
-        raise ValueError(message)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -79,20 +76,20 @@ class AugmentationConfig:
         for field in fields(self):
             value = getattr(self, field.name)
             if field.name.endswith(("probability", "share")):
-                _check(0 <= value <= 1, f"{field.name} {value} is not between 0 and 1")
+                check(0 <= value <= 1, f"{field.name} {value} is not between 0 and 1")
             elif "range" in field.name:
-                _check(len(value) == 2 and value[0] <= value[1], f"{field.name} {value} is none")
+                check(len(value) == 2 and value[0] <= value[1], f"{field.name} {value} is none")
             elif isinstance(value, int):
-                _check(value >= 1, f"{field.name} {value} is under 1")
+                check(value >= 1, f"{field.name} {value} is under 1")
         for name in ("speed_range", "tempo_range"):
             low, high = getattr(self, name)
-            _check(low >= 0.5 and high <= 2, f"{name} {(low, high)} is beyond 0.5 to 2")
+            check(low >= 0.5 and high <= 2, f"{name} {(low, high)} is beyond 0.5 to 2")
         low, high = self.pitch_range_semitones
-        _check(low >= -12 and high <= 12, f"pitch_range_semitones {(low, high)} is beyond 12")
-        _check(self.pause_range_s[0] >= 0, "pause_range_s begins under 0")
-        _check(self.reverb_rt60_range_s[0] > 0, "reverb_rt60_range_s does not begin above 0")
-        _check(self.high_pass_range_hz[0] > 0, "high_pass_range_hz does not begin above 0")
-        _check(
+        check(low >= -12 and high <= 12, f"pitch_range_semitones {(low, high)} is beyond 12")
+        check(self.pause_range_s[0] >= 0, "pause_range_s begins under 0")
+        check(self.reverb_rt60_range_s[0] > 0, "reverb_rt60_range_s does not begin above 0")
+        check(self.high_pass_range_hz[0] > 0, "high_pass_range_hz does not begin above 0")
+        check(
             self.high_pass_range_hz[1] < self.low_pass_range_hz[0],
             f"high_pass_range_hz {self.high_pass_range_hz} meets low_pass_range_hz",
         )

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from config import ModelError, to_json
+from config import ModelError
 from speech.audio import write_atomically
+from speech.config_json import to_json
 
 MAY_DIFFER = {
     "epochs",

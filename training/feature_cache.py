@@ -18,7 +18,8 @@ import numpy as np
 import tensorflow as tf
 from numpy.typing import NDArray
 
-from config import CorpusError, to_json
+from config import CorpusError
+from speech.config_json import to_json
 from training.augmentation import AugmentationConfig
 from training.augmentation_changes import changes_of
 from training.dataset import Loader, data_errors, plan_batches

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 
-from config import PRESETS, AudioConfig, ServerConfig, SpeechToTextError
+from config import BUNDLED_MODEL, AudioConfig, SpeechToTextError
 from speech.alphabet import Alphabet
 from speech.audio import Waveform, decode_native
 from speech.pipeline import FILE_NAME
@@ -25,6 +25,7 @@ from training.cost import device_name
 from training.download import LJSPEECH_FOLDER, download_ljspeech
 from training.manifest import Split, Utterance
 from training.notebook_views import Line, show_markdown
+from training.presets import PRESETS
 from training.recipe import Recipe, recipe_of
 from training.run import BEST, CHECKPOINT
 from training.sample_download import download_sample
@@ -114,7 +115,7 @@ def make_recipe(
 
 def five_minutes_recipe() -> Recipe:
     """Return a recipe that goes on from the bundled model: from nothing only blanks would come."""
-    recipe = make_recipe("small", epochs=3, init_from=ServerConfig.model)
+    recipe = make_recipe("small", epochs=3, init_from=BUNDLED_MODEL)
     training = replace(recipe.training, learning_rate=3e-4, batch_seconds=80.0)
     return replace(recipe, training=training)
 

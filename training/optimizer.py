@@ -8,7 +8,7 @@ from typing import Any
 
 import keras
 
-from config import TrainingConfig
+from training.presets import TrainingConfig
 
 
 def make_optimizer(training: TrainingConfig, steps: int) -> keras.optimizers.Optimizer:

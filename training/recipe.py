@@ -10,11 +10,12 @@ from typing import Any
 
 import keras
 
-from config import PRESETS, AudioConfig, FeatureConfig, NetworkConfig, TrainingConfig
+from config import AudioConfig, FeatureConfig, NetworkConfig
 from speech.alphabet import Alphabet
 from training.augmentation import STRENGTHS, AugmentationConfig
 from training.initialise import read_source
 from training.networks.deepspeech2 import build_deepspeech2
+from training.presets import PRESETS, TrainingConfig
 
 
 @dataclass(frozen=True, kw_only=True)

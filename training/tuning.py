@@ -16,10 +16,11 @@ from scipy.ndimage import uniform_filter
 from scipy.optimize import minimize
 from scipy.special import expit, log_expit
 
-from config import CorpusError, DecodingConfig, to_json
+from config import CorpusError, DecodingConfig
 from predictor import Predictor
 from speech.alphabet import Alphabet, normalise
 from speech.audio import decode_native, write_atomically
+from speech.config_json import to_json
 from speech.decoding.beam import BeamDecoder
 from speech.decoding.confidence import FILE_NAME as CONFIDENCE_FILE
 from speech.decoding.confidence import MEASURES, ConfidenceModel, write_confidence

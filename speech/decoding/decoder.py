@@ -10,8 +10,9 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from config import DecodingConfig, ModelError, decoding_from_json
+from config import DecodingConfig, ModelError
 from speech.alphabet import Alphabet
+from speech.config_json import decoding_from_json
 from speech.decoding.alignment import align
 from speech.decoding.beam import BeamDecoder, Hypothesis
 from speech.decoding.confidence import ConfidenceModel, measure_words, read_confidence
