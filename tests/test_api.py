@@ -1,58 +1,33 @@
 """The HTTP contract, over the real predictor and a real SavedModel."""
 
+# ruff: noqa: F811 (fixtures)
+
+from __future__ import annotations
+
 import json
 import logging
 import socket
 import struct
-import threading
-import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import httpx
 import numpy as np
 import pytest
 import uvicorn
-from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 import api
 from config import AudioConfig, ModelError
-from predictor import Predictor, load_predictor
+from predictor import Predictor
 from service import model
-from service.limits import Turns
 from service_config import ServerConfig
 from serving.local import LocalBackend
-from speech.alphabet import Alphabet
 from speech.audio import encode_native
-from tests.clips import babble
-from tests.services import served
+from tests.upload_service import client, predictor, upload, wav  # noqa: F401
 
-ROOT = Path(__file__).parents[1]
 RATE_HZ = 22_050
 NEEDED = "needed: 1 channel, 16-bit PCM, 22050 Hz WAV"
-
-
-@pytest.fixture(scope="module")
-def predictor(model_folder: Path) -> Predictor:
-    return Predictor(LocalBackend(model_folder), max_duration_s=30.0)
-
-
-@pytest.fixture
-def client(server_config: ServerConfig, predictor: Predictor) -> Iterator[TestClient]:
-    with TestClient(api.create_app(server_config, load=lambda _: predictor)) as client:
-        yield client
-
-
-def wav(seconds: float = 0.5, **config: int) -> bytes:
-    audio = AudioConfig(**config)
-    return encode_native(babble(seconds, rate_hz=audio.sample_rate_hz), audio)
-
-
-def upload(client: TestClient, content: bytes, name: str = "clip.wav") -> httpx.Response:
-    return client.post("/upload/", files={"file": (name, content, "audio/wav")})
 
 
 def test_root_says_what_earlier_clients_expect(client: TestClient) -> None:
@@ -110,122 +85,6 @@ def test_what_is_not_native_is_refused_in_words(
 ) -> None:
     response = upload(client, content)
     assert (response.status_code, response.json()) == (400, {"detail": detail})
-
-
-def ask(client: TestClient, **query: object) -> httpx.Response:
-    return client.post(
-        "/upload/", params=query, files={"file": ("clip.wav", sample(), "audio/wav")}
-    )
-
-
-def sample() -> bytes:
-    return (ROOT / "Data/samples/sample.wav").read_bytes()
-
-
-@pytest.fixture(scope="module")
-def bundled_client(tmp_path_factory: pytest.TempPathFactory) -> Iterator[TestClient]:
-    config = ServerConfig(log_folder=tmp_path_factory.mktemp("logs"), compile_clips=False)
-    with TestClient(api.create_app(config, load=load_predictor)) as client:
-        yield client
-
-
-def test_words_and_alternatives_are_there_if_asked_for(bundled_client: TestClient) -> None:
-    plain = ask(bundled_client).json()
-    assert set(plain) == {"transcryption", "transcription", "confidence", "duration_s", "model"}
-    full = ask(bundled_client, words=True, n_best=3).json()
-    assert [word["text"] for word in full["words"]] == full["transcription"].split()
-    assert set(full["words"][0]) == {"text", "start_s", "end_s", "confidence"}
-    scores = [alternative["score"] for alternative in full["alternatives"]]
-    assert len(scores) == 3
-    assert scores == sorted(scores, reverse=True)
-    assert full["alternatives"][0]["text"] == full["transcription"]
-
-
-def test_the_best_path_alone_is_an_alternative_if_more_were_asked_for(
-    bundled_client: TestClient,
-) -> None:
-    answer = ask(bundled_client, decoder="greedy", n_best=3).json()
-    (only,) = answer["alternatives"]
-    assert only["text"] == answer["transcription"]
-    assert -1000 < only["score"] < 0
-
-
-def test_the_decoder_can_be_chosen(bundled_client: TestClient) -> None:
-    beam, greedy = ask(bundled_client).json(), ask(bundled_client, decoder="greedy").json()
-    assert beam == ask(bundled_client, decoder="beam", beam_width=32).json()
-    assert "people of the town" in beam["transcription"]
-    assert greedy["transcription"] not in ("", beam["transcription"])
-
-
-def test_hotwords_lift_what_was_nearly_heard(bundled_client: TestClient) -> None:
-    lifted = ask(bundled_client, hotwords=["knew:80", "zanzibar"]).json()["transcription"]
-    assert "town knew it well" in lifted
-    assert "zanzibar" not in lifted
-
-
-@pytest.mark.parametrize(
-    ("form", "kind", "start"),
-    [
-        ("text", "text/plain", "the old house stood"),
-        ("srt", "application/x-subrip", "1\n00:00:00,"),
-        ("vtt", "text/vtt", "WEBVTT"),
-    ],
-)
-def test_other_forms(bundled_client: TestClient, form: str, kind: str, start: str) -> None:
-    response = ask(bundled_client, format=form)
-    assert response.status_code == 200
-    assert response.headers["Content-Type"].startswith(kind)
-    assert response.text.startswith(start)
-    assert "old house" in response.text
-
-
-def test_a_parameter_of_somebody_elses_is_ignored(bundled_client: TestClient) -> None:
-    assert ask(bundled_client, utm="1").status_code == 200
-
-
-@pytest.mark.parametrize(
-    "query",
-    [
-        {"format": "doc"},
-        {"n_best": 0},
-        {"n_best": 21},
-        {"decoder": "best"},
-        {"beam_width": 129},
-        {"beam_width": 0},
-        {"hotwords": "..."},
-        {"hotwords": "steels:many"},
-        {"hotwords": ["a"] * 101},
-    ],
-)
-def test_queries_out_of_bounds_are_422(bundled_client: TestClient, query: dict) -> None:
-    response = ask(bundled_client, **query)
-    assert response.status_code == 422
-    assert response.json()["detail"]
-
-
-def test_hotwords_where_the_alphabet_has_no_space_are_422(
-    server_config: ServerConfig, predictor: Predictor
-) -> None:
-    class Unspaced:
-        """A model whose alphabet has another symbol in the place of the space."""
-
-        version = "1"
-        symbols = tuple(s.replace(" ", "-") for s in predictor.pipeline.alphabet.symbols)
-        pipeline = replace(predictor.pipeline, alphabet=Alphabet(symbols))
-        log_probs = predictor.backend.log_probs
-
-        def check_ready(self) -> None: ...
-
-        def close(self) -> None: ...
-
-    unspaced = Predictor(Unspaced())
-    with TestClient(api.create_app(server_config, load=lambda _: unspaced)) as client:
-        assert ask(client).status_code == 200
-        response = ask(client, hotwords="knew")
-    assert response.status_code == 422
-    assert response.json()["detail"].startswith(
-        "hot word 'knew', and the model's alphabet has no space; needed: "
-    )
 
 
 def test_a_missing_field_is_422(client: TestClient) -> None:
@@ -328,162 +187,6 @@ def test_logs_are_closed_when_the_service_stops(
     with TestClient(api.create_app(server_config, load=lambda _: predictor)):
         assert len(logging.getLogger("stt.api").handlers) == len(before) + 1
     assert logging.getLogger("stt.api").handlers == before
-
-
-class Waiting(Predictor):
-    """Holds its answer back until it is told to go on."""
-
-    def __init__(self, predictor: Predictor) -> None:
-        super().__init__(predictor.backend)
-        self.started, self.go_on = threading.Event(), threading.Event()
-
-    def transcribe(self, wav_bytes: bytes, options=None, *, given_up=None):
-        self.started.set()
-        assert self.go_on.wait(60)
-        return super().transcribe(wav_bytes, options, given_up=given_up)
-
-
-def wait_until(client: TestClient, holds: Callable[[Turns], bool]) -> None:
-    """Wait for something of how many uploads there are."""
-    while not client.portal.call(lambda: holds(client.app.state.turns)):
-        time.sleep(0.01)
-
-
-def test_inference_does_not_block_the_event_loop(
-    server_config: ServerConfig, predictor: Predictor
-) -> None:
-    waiting = Waiting(predictor)
-    with TestClient(api.create_app(server_config, load=lambda _: waiting)) as client:
-        answers = []
-        thread = threading.Thread(target=lambda: answers.append(upload(client, wav())))
-        thread.start()
-        assert waiting.started.wait(60)
-        others = [threading.Thread(target=upload, args=(client, wav())) for _ in range(50)]
-        for other in others:
-            other.start()
-        wait_until(client, lambda turns: turns.present == 51)
-        assert client.get("/").status_code == 200
-        assert not answers
-        waiting.go_on.set()
-        for started in (thread, *others):
-            started.join(60)
-    assert answers[0].status_code == 200
-
-
-def test_readiness_is_told_however_many_uploads_wait(
-    server_config: ServerConfig, predictor: Predictor
-) -> None:
-    waiting = Waiting(predictor)
-    with TestClient(api.create_app(server_config, load=lambda _: waiting)) as client:
-        uploads = [threading.Thread(target=upload, args=(client, wav())) for _ in range(50)]
-        for started in uploads:
-            started.start()
-        wait_until(client, lambda turns: turns.present == 50)
-        assert client.get("/ready/").json() == {"status": "ready", "model": "tiny"}
-        waiting.go_on.set()
-        for started in uploads:
-            started.join(60)
-
-
-class Gate(LocalBackend):
-    """Notes how many clips each batch has, and holds it until it is told to go on."""
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(folder)
-        self.batches: list[int] = []
-        self.started, self.go_on = threading.Event(), threading.Event()
-
-    def log_probs(self, waveforms, given_up=None):
-        self.batches.append(len(waveforms))
-        self.started.set()
-        assert self.go_on.wait(60)
-        return super().log_probs(waveforms, given_up)
-
-
-@pytest.fixture
-def gate(model_folder: Path) -> Iterator[Gate]:
-    gate = Gate(model_folder)
-    yield gate
-    gate.go_on.set()
-
-
-def waiting_clips(app: FastAPI, count: int) -> list:
-    """Return the clips that wait once there are `count`; only while the model computes another."""
-    batcher = app.state.predictor.backend
-    with batcher._changed:
-        assert batcher._changed.wait_for(lambda: len(batcher._waiting) == count, 60)
-        return [*batcher._waiting]
-
-
-def test_uploads_that_come_together_are_one_batch(
-    server_config: ServerConfig, gate: Gate, predictor: Predictor
-) -> None:
-    app = api.create_app(server_config, load=lambda _: Predictor(gate))
-    wavs = [encode_native(babble(0.5 + 0.05 * i, seed=i), AudioConfig()) for i in range(6)]
-    with TestClient(app) as client, ThreadPoolExecutor(6) as pool:
-        first = pool.submit(upload, client, wavs[0])
-        assert gate.started.wait(60)
-        others = [pool.submit(upload, client, wav) for wav in wavs[1:]]
-        waiting_clips(app, 5)
-        gate.go_on.set()
-        answers = [answer.result().json()["transcription"] for answer in (first, *others)]
-    assert answers == [predictor.transcribe(wav).text for wav in wavs]
-    assert gate.batches == [1, 5]
-
-
-def test_one_upload_more_than_may_wait_is_503(server_config: ServerConfig, gate: Gate) -> None:
-    config = replace(server_config, max_running=1, max_waiting=1)
-    app = api.create_app(config, load=lambda _: Predictor(gate))
-    with TestClient(app) as client, ThreadPoolExecutor(2) as pool:
-        allowed = [pool.submit(upload, client, wav()) for _ in range(2)]
-        wait_until(client, lambda turns: turns.present == 2)
-        refused = upload(client, wav())
-        gate.go_on.set()
-        assert [answer.result().status_code for answer in allowed] == [200, 200]
-        assert upload(client, wav()).status_code == 200
-    assert refused.status_code == 503
-    assert refused.headers["Retry-After"] == "1"
-    assert refused.json() == {"detail": "2 requests wait or are worked on; needed: under that many"}
-
-
-def send(port: int) -> httpx.Response:
-    files = {"file": ("clip.wav", wav(), "audio/wav")}
-    return httpx.post(f"http://127.0.0.1:{port}/upload/", files=files, timeout=60, trust_env=False)
-
-
-def test_an_upload_whose_client_goes_while_it_waits_is_not_computed(
-    server_config: ServerConfig, gate: Gate
-) -> None:
-    app = api.create_app(server_config, load=lambda _: Predictor(gate))
-    with served(app) as (_, port), ThreadPoolExecutor(1) as pool:
-        answer = pool.submit(send, port)
-        assert gate.started.wait(60)
-        request = httpx.Request("POST", "http://127.0.0.1/upload/", files={"file": wav()})
-        lines = [f"{name}: {value}" for name, value in request.headers.items()]
-        head = "\r\n".join(["POST /upload/ HTTP/1.1", *lines, "", ""]).encode()
-        with socket.create_connection(("127.0.0.1", port)) as connection:
-            connection.sendall(head + request.read())
-            (waiting,) = waiting_clips(app, 1)
-        assert waiting.given_up.wait(60)
-        gate.go_on.set()
-        assert answer.result().status_code == 200
-        assert send(port).status_code == 200
-    assert gate.batches == [1, 1]
-    log = (server_config.log_folder / "api.log").read_text(encoding="utf-8")
-    assert [line.split("-> ")[1][:3] for line in log.splitlines()].count("499") == 1
-
-
-def test_a_service_that_stops_answers_what_it_has(server_config: ServerConfig, gate: Gate) -> None:
-    app = api.create_app(server_config, load=lambda _: Predictor(gate))
-    with ThreadPoolExecutor(3) as pool:
-        with served(app) as (server, port):
-            answers = [pool.submit(send, port) for _ in range(3)]
-            assert gate.started.wait(60)
-            waiting_clips(app, 2)
-            server.should_exit = True
-            gate.go_on.set()
-        assert [answer.result(60).status_code for answer in answers] == [200] * 3
-    assert not app.state.predictor.backend._thread.is_alive()
 
 
 def malformed_wavs(count: int) -> list[bytes]:
