@@ -55,12 +55,12 @@ def test_growth_refusals_and_failures_are_faults() -> None:
 
 
 def test_what_hostile_uploads_must_not_do_is_a_fault() -> None:
-    fine = {"wrong": [], "after_each_round": [sample(100)] * 5, "is_ready": True}
+    fine = {"wrong": [], "after_each_quarter": [sample(100)] * 5, "is_ready": True}
     assert hostile.faults(fine) == []
     grown = [*[sample(100)] * 4, sample(300)]
-    assert "memory grew by 200000000" in hostile.faults({**fine, "after_each_round": grown})[0]
+    assert "memory grew by 200000000" in hostile.faults({**fine, "after_each_quarter": grown})[0]
     more = [*[sample(100)] * 4, sample(100, 50)]
-    assert hostile.faults({**fine, "after_each_round": more}) == ["threads grew from 9 to 50"]
+    assert hostile.faults({**fine, "after_each_quarter": more}) == ["threads grew from 9 to 50"]
     assert hostile.faults({**fine, "wrong": ["x: 500"], "is_ready": False}) == [
         "x: 500",
         "the service is not ready any more",
