@@ -161,6 +161,16 @@ def read_form(
             examples=[["riverside:12"]],
         ),
     ],
+    bracketed_hotwords: Annotated[
+        list[HotWordText],
+        Form(
+            alias="hotwords[]",
+            default_factory=list,
+            max_length=MAX_HOTWORDS,
+            description="The same as `hotwords`, as OpenAI's clients name a list.",
+            examples=[["riverside:12"]],
+        ),
+    ],
     decoder: Annotated[
         Literal["greedy", "beam"] | None,
         Form(description="Ours: the model's if not set.", examples=["beam"]),
@@ -185,6 +195,9 @@ def read_form(
         )
     if stream and response_format not in ("json", "text"):
         raise _refused("stream", f"got response_format {response_format}; needed: json or text")
+    hotwords = [*hotwords, *bracketed_hotwords]
+    if len(hotwords) > MAX_HOTWORDS:
+        raise _refused("hotwords", f"got {len(hotwords)} hot words; needed: at most {MAX_HOTWORDS}")
     return TranscriptionForm(
         file=file,
         model=model,
