@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, File, Form, UploadFile
 
 from service.openai_errors import RefusedError
-from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS, HotWordText
+from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS, BeamWidth, HotWordText
 from speech.alphabet import Alphabet, normalise
 from speech.decoding.decoder import DecodingOptions
 from speech.decoding.hotwords import HotWord, parse_hotword
@@ -176,8 +176,8 @@ def read_form(
         Form(description="Ours: the model's if not set.", examples=["beam"]),
     ] = None,
     beam_width: Annotated[
-        int | None,
-        Form(ge=1, le=MAX_BEAM_WIDTH, description="Ours: texts kept a frame.", examples=[32]),
+        BeamWidth | None,
+        Form(description=f"Ours: texts kept a frame, 1 to {MAX_BEAM_WIDTH}.", examples=[32]),
     ] = None,
 ) -> TranscriptionForm:
     """Read the form's fields; `RefusedError` names one that does not fit the others."""

@@ -23,6 +23,7 @@ from config import AudioConfig, ModelError, ServerConfig
 from predictor import Predictor, load_predictor
 from service import model
 from service.limits import Turns
+from service.upload_forms import MAX_BEAM_WIDTH
 from serving.local import LocalBackend
 from speech.alphabet import Alphabet
 from speech.audio import encode_native
@@ -189,8 +190,9 @@ def test_a_parameter_of_somebody_elses_is_ignored(bundled_client: TestClient) ->
         {"n_best": 0},
         {"n_best": 21},
         {"decoder": "best"},
-        {"beam_width": 129},
+        {"beam_width": MAX_BEAM_WIDTH + 1},
         {"beam_width": 0},
+        {"beam_width": "wide"},
         {"hotwords": "..."},
         {"hotwords": "steels:many"},
         {"hotwords": ["a"] * 101},
@@ -200,6 +202,16 @@ def test_queries_out_of_bounds_are_422(bundled_client: TestClient, query: dict) 
     response = ask(bundled_client, **query)
     assert response.status_code == 422
     assert response.json()["detail"]
+
+
+def test_a_beam_that_is_too_wide_is_told_whose_limit_it_is(bundled_client: TestClient) -> None:
+    assert ask(bundled_client, beam_width=MAX_BEAM_WIDTH).status_code == 200
+    (wrong,) = ask(bundled_client, beam_width=MAX_BEAM_WIDTH + 1).json()["detail"]
+    assert wrong["loc"] == ["query", "beam_width"]
+    assert wrong["msg"] == (
+        "got 129; needed: 1 to 128, the limit of this service (stt transcribe --beam-width, "
+        "which searches on your own machine, goes up to 1024)"
+    )
 
 
 def test_hotwords_where_the_alphabet_has_no_space_are_422(

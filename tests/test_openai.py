@@ -300,6 +300,11 @@ def test_hot_words_under_both_names_are_one_list(client: OpenAI) -> None:
     assert refused.json()["error"]["message"] == "got 101 hot words; needed: at most 100"
 
 
+def test_a_beam_that_is_too_wide_is_told_whose_limit_it_is(client: OpenAI) -> None:
+    message = refusal(client, extra_body={"beam_width": 1000})[4]
+    assert message.startswith("beam_width: got 1000; needed: 1 to 128, the limit of this service")
+
+
 def test_the_decoder_can_be_chosen(client: OpenAI) -> None:
     greedy = ask(client, extra_body={"decoder": "greedy"}).text
     assert greedy not in ("", ask(client).text)
