@@ -52,7 +52,7 @@ bench-uploads: $(INSTALLED)  ## measure uploads, one by one and batched, at 1, 4
 	$(BIN)/python -m benchmarks.uploads
 
 LOAD_S ?= 300
-bench-load: $(INSTALLED)  ## 64 clients on a mix of routes for LOAD_S seconds: answers, memory, threads
+bench-load: $(INSTALLED)  ## 64 clients on a mix of routes for LOAD_S seconds: answers, memory, threads; draws docs/load.png
 	$(BIN)/python -m benchmarks.load --seconds $(LOAD_S)
 
 bench-hostile: $(INSTALLED)  ## 2 000 malformed and hostile uploads: answers, memory, threads

@@ -56,7 +56,8 @@ def analyze(
         Literal["greedy", "beam"] | None, typer.Option(help="The model's own if not given.")
     ] = None,
     beam_width: Annotated[
-        int | None, typer.Option(min=1, max=1024, help="Texts kept a frame.")
+        int | None,
+        typer.Option(min=1, max=1024, help="Texts kept a frame; a service takes 256 at most."),
     ] = None,
     tf_serving: Annotated[
         str | None, typer.Option("--tf-serving", help="host:port of a TensorFlow Serving's gRPC.")

@@ -1,58 +1,95 @@
-"""What the clients of `benchmarks.load` ask: one route each, with how often it is asked."""
+"""What the clients of `benchmarks.load` ask: a route or a form of it each, with how often."""
 
 from __future__ import annotations
 
 import base64
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 
 import httpx
 
-Ask = Callable[[httpx.AsyncClient, bytes], Awaitable[httpx.Response]]
+from benchmarks.load_answers import Answer, answer_of
+from benchmarks.load_clips import Clip
+from benchmarks.load_stream import STREAM, caption
+
+Ask = Callable[[httpx.AsyncClient, Clip], Awaitable[Answer]]
+_TRANSCRIPTIONS = "/v1/audio/transcriptions"
 
 
 @dataclass(frozen=True)
 class Route:
-    """A way to ask the service: `path` as its OpenAPI description has it, or it is left out."""
+    """A way to ask the service, of `share` among all."""
 
     path: str
+    form: str
     share: int
     ask: Ask
 
-
-async def _upload(client: httpx.AsyncClient, wav: bytes) -> httpx.Response:
-    return await client.post("/upload/", files={"file": ("a.wav", wav, "audio/wav")})
-
-
-async def _words(client: httpx.AsyncClient, wav: bytes) -> httpx.Response:
-    query: dict[str, str | int] = {"words": "true", "n_best": 3, "hotwords": "zanzibar"}
-    return await client.post("/upload/", params=query, files={"file": ("a.wav", wav)})
+    @property
+    def name(self) -> str:
+        """What it is called in results."""
+        return f"{self.path} {self.form}".strip()
 
 
-async def _mobile(client: httpx.AsyncClient, wav: bytes) -> httpx.Response:
-    audio = base64.b64encode(wav).decode()
-    return await client.post("/transcribe_mobile", json={"audio": audio})
+async def _upload(
+    client: httpx.AsyncClient,
+    clip: Clip,
+    *,
+    query: Mapping[str, str] | None = None,
+    needs: str = '"transcryption":',
+) -> Answer:
+    files = {"file": ("a.wav", clip.wav, "audio/wav")}
+    return answer_of(await client.post("/upload/", params=query, files=files), needs=needs)
 
 
-async def _openai(client: httpx.AsyncClient, wav: bytes) -> httpx.Response:
-    form = {"model": "whisper-1", "response_format": "verbose_json"}
-    files = {"file": ("a.wav", wav)}
-    return await client.post("/v1/audio/transcriptions", data=form, files=files)
+async def _mobile(client: httpx.AsyncClient, clip: Clip) -> Answer:
+    body = {"audio": base64.b64encode(clip.flac).decode()}
+    return answer_of(await client.post("/transcribe_mobile", json=body), needs='"transcription":')
 
 
-async def _ready(client: httpx.AsyncClient, _: bytes) -> httpx.Response:
-    return await client.get("/health/ready")
+async def _openai(
+    client: httpx.AsyncClient, clip: Clip, *, kind: str, form: Mapping[str, str], needs: str
+) -> Answer:
+    files = {"file": ("a", getattr(clip, kind))}
+    fields = {"model": "whisper-1", **form}
+    return answer_of(await client.post(_TRANSCRIPTIONS, data=fields, files=files), needs=needs)
 
 
-async def _metrics(client: httpx.AsyncClient, _: bytes) -> httpx.Response:
-    return await client.get("/metrics")
+async def _get(client: httpx.AsyncClient, _: Clip, *, path: str, needs: str) -> Answer:
+    return answer_of(await client.get(path), needs=needs)
 
 
+def _transcriptions() -> list[Route]:
+    """Return every form of answer, each with another kind of file."""
+    asked: list[tuple[str, int, str, str, dict[str, str]]] = [
+        ("json", 2, "flac", '"text":', {}),
+        ("text", 1, "mp3", "", {"response_format": "text"}),
+        ("srt", 1, "wav", "", {"response_format": "srt"}),
+        ("vtt", 1, "ogg", "WEBVTT", {"response_format": "vtt"}),
+        (
+            "verbose_json, words",
+            2,
+            "wav",
+            '"words":',
+            {"response_format": "verbose_json", "timestamp_granularities[]": "word"},
+        ),
+        ("stream=true", 3, "flac", '"transcript.text.done"', {"stream": "true"}),
+    ]
+    return [
+        Route(_TRANSCRIPTIONS, name, share, partial(_openai, kind=kind, form=form, needs=needs))
+        for name, share, kind, needs, form in asked
+    ]
+
+
+_WORDS = {"words": "true", "n_best": "3", "hotwords": "zanzibar"}
 ROUTES = (
-    Route("/upload/", 6, _upload),
-    Route("/upload/", 2, _words),
-    Route("/transcribe_mobile", 4, _mobile),
-    Route("/v1/audio/transcriptions", 6, _openai),
-    Route("/health/ready", 1, _ready),
-    Route("/metrics", 1, _metrics),
+    Route("/upload/", "", 5, _upload),
+    Route("/upload/", "words, 3 best, a hot word", 2, partial(_upload, query=_WORDS)),
+    Route("/upload/", "vtt", 1, partial(_upload, query={"format": "vtt"}, needs="WEBVTT")),
+    Route("/transcribe_mobile", "", 4, _mobile),
+    *_transcriptions(),
+    Route(STREAM, "live captions", 4, caption),
+    Route("/health/ready", "", 1, partial(_get, path="/health/ready", needs="ready")),
+    Route("/metrics", "", 1, partial(_get, path="/metrics", needs="stt_requests_total")),
 )

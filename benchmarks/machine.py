@@ -7,7 +7,7 @@ import platform
 from importlib.metadata import version
 from pathlib import Path
 
-PACKAGES = ("tensorflow", "keras", "numpy", "soundfile", "soxr", "grpcio")
+PACKAGES = ("tensorflow", "keras", "numpy", "soundfile", "soxr", "grpcio", "fastapi", "uvicorn")
 
 
 def describe_machine() -> dict[str, str]:

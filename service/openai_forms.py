@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from fastapi import Depends, File, Form, UploadFile
 
 from service.openai_errors import RefusedError
-from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS, HotWordText
+from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS, BeamWidth, HotWordText
 from speech.alphabet import Alphabet, normalise
 from speech.decoding.decoder import DecodingOptions
 from speech.decoding.hotwords import HotWord, parse_hotword
@@ -161,13 +161,23 @@ def read_form(
             examples=[["riverside:12"]],
         ),
     ],
+    bracketed_hotwords: Annotated[
+        list[HotWordText],
+        Form(
+            alias="hotwords[]",
+            default_factory=list,
+            max_length=MAX_HOTWORDS,
+            description="The same as `hotwords`, as OpenAI's clients name a list.",
+            examples=[["riverside:12"]],
+        ),
+    ],
     decoder: Annotated[
         Literal["greedy", "beam"] | None,
         Form(description="Ours: the model's if not set.", examples=["beam"]),
     ] = None,
     beam_width: Annotated[
-        int | None,
-        Form(ge=1, le=MAX_BEAM_WIDTH, description="Ours: texts kept a frame.", examples=[32]),
+        BeamWidth | None,
+        Form(description=f"Ours: texts kept a frame, 1 to {MAX_BEAM_WIDTH}.", examples=[64]),
     ] = None,
 ) -> TranscriptionForm:
     """Read the form's fields; `RefusedError` names one that does not fit the others."""
@@ -185,6 +195,9 @@ def read_form(
         )
     if stream and response_format not in ("json", "text"):
         raise _refused("stream", f"got response_format {response_format}; needed: json or text")
+    hotwords = [*hotwords, *bracketed_hotwords]
+    if len(hotwords) > MAX_HOTWORDS:
+        raise _refused("hotwords", f"got {len(hotwords)} hot words; needed: at most {MAX_HOTWORDS}")
     return TranscriptionForm(
         file=file,
         model=model,

@@ -5,15 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, Field
+from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
+from pydantic_core import PydanticCustomError
 
 from speech.alphabet import Alphabet
-from speech.decoding.decoder import DecodingOptions
+from speech.decoding.decoder import LARGEST_BEAM_WIDTH, DecodingOptions
 from speech.decoding.hotwords import parse_hotword
 from speech.transcript import Transcript
 
 MAX_N_BEST = 20
-MAX_BEAM_WIDTH = 128
+MAX_BEAM_WIDTH = 256  # of a request: others wait while it is searched; a command may ask for more
 MAX_HOTWORDS = 100
 MAX_HOTWORD_CHARACTERS = 200  # what is left of them without punctuation has a limit of its own
 MEDIA_TYPES = {
@@ -25,18 +26,39 @@ MEDIA_TYPES = {
 HotWordText = Annotated[str, Field(max_length=MAX_HOTWORD_CHARACTERS)]
 
 
+def _check_beam_width(width: int) -> int:
+    if not 1 <= width <= MAX_BEAM_WIDTH:
+        raise PydanticCustomError(
+            "beam_width",
+            "got {got}; needed: 1 to {most}, the limit of this service (stt transcribe "
+            "--beam-width, which searches on your own machine, goes up to {most_of_commands})",
+            {
+                "got": str(width)[:20],
+                "most": MAX_BEAM_WIDTH,
+                "most_of_commands": LARGEST_BEAM_WIDTH,
+            },
+        )
+    return width
+
+
+BeamWidth = Annotated[
+    int,
+    AfterValidator(_check_beam_width),
+    WithJsonSchema({"type": "integer", "minimum": 1, "maximum": MAX_BEAM_WIDTH}),
+]
+
+
 class DecodingFields(BaseModel):
     """How audio is decoded, as every door that takes it in JSON or in a query is asked."""
 
     decoder: Literal["greedy", "beam"] | None = Field(
         None, description="The model's own if not set.", examples=["beam"]
     )
-    beam_width: int | None = Field(
+    beam_width: BeamWidth | None = Field(
         None,
-        ge=1,
-        le=MAX_BEAM_WIDTH,
-        description="Texts that the beam search keeps; the model's own if not set.",
-        examples=[32],
+        description=f"Texts that the beam search keeps, 1 to {MAX_BEAM_WIDTH}; the model's own if "
+        "not set.",
+        examples=[64],
     )
     hotwords: list[HotWordText] = Field(
         [],

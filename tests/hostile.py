@@ -3,28 +3,31 @@
 from __future__ import annotations
 
 import base64
-import io
 import json
+import select
 import socket
-import struct
-import zlib
+import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache
 from typing import Literal
 
 import numpy as np
-import soundfile
+
+from tests.hostile_audio import AUDIO, MAX_RECORDING_S, wav_of
 
 MULTIPART_PATHS = ("/upload/", "/v1/audio/transcriptions")
 JSON_PATHS = ("/transcribe_mobile",)
 BOUNDARY = b"hostile-boundary"
-ANSWER_TIMEOUT_S = 120
-NATIVE_HZ = 22_050
-BOMB_S = 600
+ANSWER_TIMEOUT_S, TRICKLE_S = 120, 0.1
+# What the service is to run with, so that bombs are beyond its limits and slow bodies end.
+LIMITS = {
+    "STT_MAX_RECORDING_S": str(MAX_RECORDING_S),
+    "STT_BODY_TIMEOUT_S": "2",
+    "MALLOC_ARENA_MAX": "2",  # so that memory that is free is given back, or used again
+}
 
-Manner = Literal["whole", "broken off", "slow", "unfinished"]
+Manner = Literal["whole", "broken off", "slow", "trickled", "unfinished"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,7 +37,8 @@ class Attack:
     Args:
         may_succeed: it is odd, but right: 200 will do as well as 4xx.
         manner: `broken off`: the client hangs up at the end of `content`; `slow`: it sends nothing
-            more, and waits; `unfinished`: so too, and as no request is there, none is answered.
+            more, and waits; `trickled`: it goes on, a byte at a time; `unfinished`: as `slow`, and
+            as no request is there, none is answered.
     """
 
     kind: str
@@ -51,7 +55,7 @@ class Attack:
 
 
 def attacks(count: int, *, paths: set[str], seed: int = 0) -> Iterator[Attack]:
-    """Yield attacks of every kind in turn, on those of our routes that are in `paths`."""
+    """Yield attacks on those of our routes that are in `paths`: all, mixed, then all again."""
     draw = np.random.default_rng(seed)
     multipart = [path for path in MULTIPART_PATHS if path in paths]
     makers: list[Callable[[np.random.Generator], Attack]] = [
@@ -59,10 +63,12 @@ def attacks(count: int, *, paths: set[str], seed: int = 0) -> Iterator[Attack]:
         *(_in_json(path, kind) for path in JSON_PATHS if path in paths for kind in AUDIO),
         *(_broken_form(path, kind) for path in multipart for kind in FORMS),
         *(_broken_json(path, kind) for path in JSON_PATHS if path in paths for kind in JSONS),
-        *(_broken_http(path, kind) for path in multipart for kind in HTTP),
+        *(_broken_http(path, kind) for path in DOORS if path in paths for kind in HTTP),
     ]
-    for i in range(count):
-        yield makers[i % len(makers)](draw)
+    order: list[int] = []
+    for _ in range(count):
+        order = order or draw.permutation(len(makers)).tolist()
+        yield makers[order.pop()](draw)
 
 
 def send(port: int, attack: Attack) -> int | None:
@@ -72,7 +78,9 @@ def send(port: int, attack: Attack) -> int | None:
             connection.sendall(attack.content)
             if attack.manner == "broken off":
                 return None
-        with suppress(ConnectionResetError):
+            if attack.manner == "trickled":
+                _trickle(connection)
+        with suppress(ConnectionResetError, TimeoutError):
             head = b""
             while b"\r\n" not in head and (chunk := connection.recv(4096)):
                 head += chunk
@@ -81,92 +89,11 @@ def send(port: int, attack: Attack) -> int | None:
     return None
 
 
-# Audio: a file that is broken, lies, or is more than it seems
-
-
-def _wav(samples: bytes, *, channels: int = 1, rate_hz: int = NATIVE_HZ, bits: int = 16) -> bytes:
-    codec, frame = 3 if bits == 32 else 1, channels * bits // 8
-    form = struct.pack("<HHIIHH", codec, channels, rate_hz, rate_hz * frame % 2**32, frame, bits)
-    data = struct.pack("<4sI", b"data", len(samples)) + samples
-    return struct.pack("<4sI4s4sI", b"RIFF", 36 + len(samples), b"WAVE", b"fmt ", 16) + form + data
-
-
-def _noise(draw: np.random.Generator, num_samples: int) -> bytes:
-    return draw.integers(-9000, 9000, num_samples, dtype=np.int16).tobytes()
-
-
-@cache
-def _encoded(form: str, subtype: str, seconds: int, rate_hz: int) -> bytes:
-    """Return silence: the longer it is, the better it is compressed."""
-    file = io.BytesIO()
-    with soundfile.SoundFile(
-        file, "w", samplerate=rate_hz, channels=1, format=form, subtype=subtype
-    ) as writer:
-        for _ in range(seconds):
-            writer.write(np.zeros(rate_hz, np.float32))
-    return file.getvalue()
-
-
-def _truncated(draw: np.random.Generator) -> bytes:
-    whole = [_wav(_noise(draw, 2000)), _encoded("FLAC", "PCM_16", 1, 8000)]
-    return whole[int(draw.integers(2))][: int(draw.integers(1, 45))]
-
-
-def _cut_short(draw: np.random.Generator) -> bytes:
-    """Return what a recorder leaves that was switched off: right up to its end."""
-    return _wav(_noise(draw, 2000))[: int(draw.integers(46, 4000))]
-
-
-def _mislabelled(draw: np.random.Generator) -> bytes:
-    starts = [b"\x89PNG\r\n\x1a\n", b"PK\x03\x04", b"%PDF-1.7", b"\x7fELF", b"<html>", b"\x1f\x8b"]
-    return starts[int(draw.integers(len(starts)))] + draw.bytes(int(draw.integers(1, 4000)))
-
-
-def _huge_sizes(draw: np.random.Generator) -> bytes:
-    file, size = bytearray(_wav(b"")), int(draw.choice([2**31 - 1, 2**31, 2**32 - 1]))
-    file[4:8] = file[40:44] = struct.pack("<I", size)
-    return bytes(file)
-
-
-def _huge_flac(draw: np.random.Generator) -> bytes:
-    """Say in the header that there are 2**36 - 1 samples, which are not there."""
-    file = bytearray(_encoded("FLAC", "PCM_16", 1, 8000)[:200])
-    file[21] |= 0x0F
-    file[22:26] = b"\xff" * 4
-    return bytes(file) + draw.bytes(64)
-
-
-def _not_finite(draw: np.random.Generator) -> bytes:
-    values = draw.choice(np.array([np.nan, np.inf, -np.inf, 0.5], np.float32), 500)
-    return _wav(values.astype("<f4").tobytes() + b"\0\0\xc0\x7f", bits=32)
-
-
-def _zlib_bomb(_: np.random.Generator) -> bytes:
-    return zlib.compress(bytes(4_000_000), 9)
-
-
-AUDIO: dict[str, tuple[Callable[[np.random.Generator], bytes], bool]] = {
-    "empty": (lambda _: b"", False),
-    "random bytes": (lambda draw: draw.bytes(int(draw.integers(1, 5000))), False),
-    "truncated": (_truncated, False),
-    "cut short": (_cut_short, True),
-    "mislabelled": (_mislabelled, False),
-    "sizes of 2**31": (_huge_sizes, False),
-    "2**36 samples of FLAC": (_huge_flac, False),
-    "NaN samples": (_not_finite, False),
-    "no samples": (lambda _: _wav(b""), False),
-    "no channels": (lambda draw: _wav(_noise(draw, 99), channels=0), False),
-    "0 Hz": (lambda draw: _wav(_noise(draw, 99), rate_hz=0), False),
-    "2**32 - 1 Hz": (lambda draw: _wav(_noise(draw, 99), rate_hz=2**32 - 1), True),
-    "compressed zeros": (_zlib_bomb, False),
-    "FLAC bomb": (lambda _: _encoded("FLAC", "PCM_16", BOMB_S, 8000), False),
-    "Vorbis bomb": (lambda _: _encoded("OGG", "VORBIS", BOMB_S, 8000), False),
-    "Opus bomb": (lambda _: _encoded("OGG", "OPUS", BOMB_S, 8000), False),
-    "1 sample": (lambda draw: _wav(_noise(draw, 1)), True),
-    "8 channels": (lambda draw: _wav(_noise(draw, 8 * 2205), channels=8), True),
-    "192 kHz": (lambda draw: _wav(_noise(draw, 19_200), rate_hz=192_000), True),
-    "1 Hz": (lambda draw: _wav(_noise(draw, 3), rate_hz=1), True),
-}
+def _trickle(connection: socket.socket) -> None:
+    """Send a byte at a time until there is an answer."""
+    until = time.monotonic() + ANSWER_TIMEOUT_S
+    while time.monotonic() < until and not select.select([connection], [], [], TRICKLE_S)[0]:
+        connection.sendall(b"x")
 
 
 # Requests: right around wrong audio, and wrong themselves
@@ -185,8 +112,12 @@ def _part(name: bytes, content: bytes, more: bytes = b'; filename="a.wav"') -> b
 
 
 def _form(audio: bytes) -> bytes:
-    model = _part(b"model", b"english-small", b"")
+    model = _part(b"model", b"whisper-1", b"")  # which is any model
     return _part(b"file", audio) + model + b"--" + BOUNDARY + b"--\r\n"
+
+
+def _json(audio: bytes) -> bytes:
+    return json.dumps({"audio": base64.b64encode(audio).decode()}).encode()
 
 
 _FORM_KIND = b"multipart/form-data; boundary=" + BOUNDARY
@@ -207,14 +138,13 @@ def _in_json(path: str, kind: str) -> Callable[[np.random.Generator], Attack]:
     make, may_succeed = AUDIO[kind]
 
     def attack(draw: np.random.Generator) -> Attack:
-        body = json.dumps({"audio": base64.b64encode(make(draw)).decode()}).encode()
-        content = _request(path, _JSON_KIND, body)
+        content = _request(path, _JSON_KIND, _json(make(draw)))
         return Attack(kind=kind, path=path, content=content, may_succeed=may_succeed)
 
     return attack
 
 
-_SMALL = _form(_wav(bytes(2000)))
+_SMALL = _form(wav_of(bytes(2000)))
 FORMS: dict[str, tuple[bytes, bytes]] = {
     "no boundary": (b"multipart/form-data", _SMALL),
     "wrong boundary": (b"multipart/form-data; boundary=other", _SMALL),
@@ -258,28 +188,50 @@ def _broken_json(path: str, kind: str) -> Callable[[np.random.Generator], Attack
     return lambda _: Attack(kind=kind, path=path, content=content)
 
 
-_CHUNK = b"10000\r\n" + bytes(0x10000) + b"\r\n"
-_ENDLESS = b"%x\r\n%s\r\n" % (len(_part(b"file", b"")), _part(b"file", b"")) + _CHUNK * 500
+@dataclass(frozen=True)
+class Door:
+    """The kind of body that a route takes, one that is right, and how one begins."""
+
+    kind: bytes
+    whole: bytes
+    beginning: bytes
+
+    def endless(self) -> bytes:
+        """Return chunks of 32 MB, and no last one."""
+        first = b"%x\r\n%s\r\n" % (len(self.beginning), self.beginning)
+        return first + (b"10000\r\n" + b"A" * 0x10000 + b"\r\n") * 500
+
+
+_FORM_DOOR = Door(_FORM_KIND, _SMALL, _part(b"file", b""))
+_JSON_DOOR = Door(_JSON_KIND, _json(wav_of(bytes(2000))), b'{"audio": "')
+DOORS = {**dict.fromkeys(MULTIPART_PATHS, _FORM_DOOR), **dict.fromkeys(JSON_PATHS, _JSON_DOOR)}
 _HALF = b"X-Half"
-HTTP: dict[str, tuple[bytes, bytes, Manner]] = {
-    "2**31 bytes declared": (b"Content-Length: %d" % 2**31, b"", "whole"),
-    "2**63 bytes declared": (b"Content-Length: %d" % 2**63, b"", "whole"),
-    "negative length": (b"Content-Length: -1", _SMALL, "whole"),
-    "two lengths": (b"Content-Length: 5\r\nContent-Length: 6", _SMALL, "whole"),
-    "chunks beyond the limit": (b"Transfer-Encoding: chunked", _ENDLESS, "whole"),
-    "broken chunks": (b"Transfer-Encoding: chunked", b"zz\r\nno\r\n", "whole"),
-    "2000 headers": (b"X-Long: x\r\n" * 2000 + b"X-Long: x", _SMALL[:200], "whole"),
-    "hang-up in the head": (b"Content-Length: 99999\r\n" + _HALF, b"", "broken off"),
-    "head without an end": (b"Content-Length: 99999\r\n" + _HALF, b"", "unfinished"),
-    "hang-up before the body": (b"Content-Length: 99999", b"", "broken off"),
-    "hang-up in the body": (b"Content-Length: 99999", _SMALL[:999], "broken off"),
-    "slow body": (b"Content-Length: 99999", _SMALL[:999], "slow"),
+_CHUNKED, _MORE = b"Transfer-Encoding: chunked", b"Content-Length: 99999"
+HTTP: dict[str, tuple[bytes, Callable[[Door], bytes], Manner]] = {
+    "2**31 bytes declared": (b"Content-Length: %d" % 2**31, lambda _: b"", "whole"),
+    "2**63 bytes declared": (b"Content-Length: %d" % 2**63, lambda _: b"", "whole"),
+    "negative length": (b"Content-Length: -1", lambda door: door.whole, "whole"),
+    "two lengths": (b"Content-Length: 5\r\nContent-Length: 6", lambda door: door.whole, "whole"),
+    "chunks beyond the limit": (_CHUNKED, Door.endless, "whole"),
+    "broken chunks": (_CHUNKED, lambda _: b"zz\r\nno\r\n", "whole"),
+    "2000 headers": (
+        b"X-Long: x\r\n" * 2000 + b"X-Long: x",
+        lambda door: door.whole[:200],
+        "whole",
+    ),
+    "hang-up in the head": (_MORE + b"\r\n" + _HALF, lambda _: b"", "broken off"),
+    "head without an end": (_MORE + b"\r\n" + _HALF, lambda _: b"", "unfinished"),
+    "hang-up before the body": (_MORE, lambda _: b"", "broken off"),
+    "hang-up in the body": (_MORE, lambda door: door.whole[:999], "broken off"),
+    "slow body": (_MORE, lambda door: door.whole[:999], "slow"),
+    "trickled body": (_MORE, lambda door: door.whole[:999], "trickled"),
 }
 
 
 def _broken_http(path: str, kind: str) -> Callable[[np.random.Generator], Attack]:
     header, body, manner = HTTP[kind]
-    content = _request(path, _FORM_KIND, body, header)
+    door = DOORS[path]
+    content = _request(path, door.kind, body(door), header)
     if header.endswith(_HALF):
         content = content.rstrip()
     return lambda _: Attack(kind=kind, path=path, content=content, manner=manner)

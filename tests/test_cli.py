@@ -14,7 +14,9 @@ from typer.testing import CliRunner
 
 import cli
 from config import AudioConfig
+from service.upload_forms import MAX_BEAM_WIDTH
 from speech.audio import decode_native, encode_native
+from speech.decoding.decoder import LARGEST_BEAM_WIDTH
 from tests.clips import babble, write_ljspeech
 from tests.models import LOG_MEL_FEATURES, make_model
 
@@ -51,6 +53,20 @@ def test_help_answers_with_an_example(run, command: str) -> None:
     result = run(*command.split(), "--help", env={"COLUMNS": "200"})
     assert result.exit_code == 0
     assert f"stt {command} " in result.output
+
+
+@pytest.mark.parametrize("command", ["transcribe", "evaluate", "analyze"])
+def test_the_widest_beam_is_that_of_the_decoder_and_help_names_that_of_a_service(
+    run, command: str
+) -> None:
+    refused = run(command, "x", "--beam-width", LARGEST_BEAM_WIDTH + 1, env={"COLUMNS": "200"})
+    assert refused.exit_code == 2
+    assert str(LARGEST_BEAM_WIDTH) in refused.output
+    wide = {"COLUMNS": "300"}
+    assert f"a service takes {MAX_BEAM_WIDTH} at most" in run(command, "--help", env=wide).output
+    page = (ROOT / "docs/decoding.md").read_text(encoding="utf-8")
+    assert f"`beam_width` of 1 to {MAX_BEAM_WIDTH} at every door" in page
+    assert f"`--beam-width` 1 to {LARGEST_BEAM_WIDTH}" in page
 
 
 def test_transcribe_text_json_folder_glob_and_stdin(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import os
+import subprocess
+import sys
 import threading
 from bisect import bisect_left
 from collections.abc import Iterator
@@ -67,6 +71,39 @@ def test_clips_of_nearly_one_length_are_compiled_once(backend: LocalBackend, rng
     compiled.wait()
     assert compiled.log_probs(clip[:shortest]) is not None
     assert compiled.log_probs(clip[: longest + 1]) is None, "the next length"
+
+
+def compilations(model: Path, dump: Path, rounds: list[list[int]]) -> list[int]:
+    """Return how often XLA compiled something up to the end of each round, by its own account."""
+    flags = f"--xla_dump_to={dump} --xla_dump_hlo_as_text"
+    arguments = [str(model), str(dump), json.dumps(rounds)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.compiling_worker", *arguments],
+        cwd=Path(__file__).parents[1],
+        env={**os.environ, "XLA_FLAGS": flags},
+        stdout=subprocess.PIPE,
+        check=True,
+    )
+    counts: list[int] = json.loads(done.stdout)
+    return counts
+
+
+def test_xla_compiles_once_a_length_of_few_however_many_clips_there_are(
+    model_folder: Path, tmp_path: Path
+) -> None:
+    lengths = preferred_lengths(RATE_HZ)
+    of_one_length = range(lengths[0] + 1, lengths[1] + 1)
+    rounds = [
+        [lengths[1]],
+        [*of_one_length[::199]],
+        [*range(1, lengths[3] + 1, 499)],
+        [lengths[-1] + 1, lengths[-1] + 1000],
+    ]
+    once, again, four_lengths, too_long = compilations(model_folder, tmp_path, rounds)
+    assert once > 0
+    assert again == once, f"of {len(rounds[1])} clips each had its own length"
+    assert four_lengths == 4 * once, f"{len(rounds[2])} clips are rounded up to four lengths"
+    assert too_long == four_lengths
 
 
 def test_what_is_not_a_clip_alone_is_not_compiled(backend: LocalBackend, rng) -> None:

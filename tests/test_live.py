@@ -143,7 +143,7 @@ def test_silence_says_nothing(client: Client) -> None:
             '{"type": "start", "sample_rate_hz": 16000, "beam_width": 0}',
             "invalid_message",
             1008,
-            "beam_width",
+            "beam_width: got 0; needed: 1 to 256",
         ),
     ],
 )

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import math
 
+import httpx
 import numpy as np
 import openai
 import pytest
@@ -193,6 +194,7 @@ def test_audio_that_is_refused(
         ({"stream": True, "response_format": "srt"}, "stream"),
         ({"extra_body": {"hotwords": "..."}}, "hotwords"),
         ({"extra_body": {"hotwords": "steels:many"}}, "hotwords"),
+        ({"extra_body": {"hotwords": ["steels:many"]}}, "hotwords"),
         ({"extra_body": {"decoder": "best"}}, "decoder"),
         ({"extra_body": {"beam_width": 1000}}, "beam_width"),
     ],
@@ -210,8 +212,10 @@ def test_fields_that_are_refused(client: OpenAI, fields: dict, param: str) -> No
         ("keywords[]", {"extra_body": {"keywords": ["a" * 201]}}),
         ("keywords[]", {"extra_body": {"keywords": ["zanzibar"] * 101}}),
         ("hotwords", {"extra_body": {"hotwords": "a" * 201}}),
+        ("hotwords[]", {"extra_body": {"hotwords": ["a" * 201]}}),
+        ("hotwords[]", {"extra_body": {"hotwords": ["zanzibar"] * 101}}),
     ],
-    ids=["long prompt", "long keyword", "many keywords", "long hot word"],
+    ids=["long prompt", "long keyword", "many keywords", "long hot word", "long in list", "many"],
 )
 def test_more_words_than_can_be_listened_for_are_refused(
     client: OpenAI, param: str, fields: dict
@@ -276,10 +280,35 @@ def test_a_prompt_s_words_are_listened_for(client: OpenAI) -> None:
     assert ask(client, extra_body={"keywords": ["東京", "zanzibar"]}).text == plain
 
 
+@pytest.mark.parametrize("hotwords", ["knew:80", ["knew:80"], ["zanzibar", "knew:80"]], ids=str)
+def test_hot_words_are_one_or_a_list(client: OpenAI, hotwords: str | list[str]) -> None:
+    """The client names a list `hotwords[]`, and a single one `hotwords`."""
+    assert "town knew it well" in ask(client, extra_body={"hotwords": hotwords}).text
+
+
+def test_hot_words_under_both_names_are_one_list(client: OpenAI) -> None:
+    def post(*names: str) -> httpx.Response:
+        parts = [(name, (None, "zanzibar" if i else "knew:80")) for i, name in enumerate(names)]
+        files = [("file", SAMPLE.read_bytes()), ("model", (None, "whisper-1")), *parts]
+        return client._client.post(f"{client.base_url}audio/transcriptions", files=files)
+
+    for names in (("hotwords", "hotwords[]"), ("hotwords[]", "hotwords")):
+        assert "town knew it well" in post(*names).json()["text"]
+    refused = post(*["hotwords"] * 60, *["hotwords[]"] * 41)
+    assert refused.status_code == 400
+    assert refused.json()["error"]["param"] == "hotwords"
+    assert refused.json()["error"]["message"] == "got 101 hot words; needed: at most 100"
+
+
+def test_a_beam_that_is_too_wide_is_told_whose_limit_it_is(client: OpenAI) -> None:
+    message = refusal(client, extra_body={"beam_width": 1000})[4]
+    assert message.startswith("beam_width: got 1000; needed: 1 to 256, the limit of this service")
+
+
 def test_the_decoder_can_be_chosen(client: OpenAI) -> None:
     greedy = ask(client, extra_body={"decoder": "greedy"}).text
     assert greedy not in ("", ask(client).text)
-    assert ask(client, extra_body={"decoder": "beam", "beam_width": 32}).text == ask(client).text
+    assert ask(client, extra_body={"decoder": "beam", "beam_width": 64}).text == ask(client).text
 
 
 def test_missing_fields_and_other_addresses(client: OpenAI) -> None:

@@ -14,6 +14,7 @@ from fastapi.testclient import TestClient
 
 import api
 from predictor import Predictor, load_predictor
+from service.upload_forms import MAX_BEAM_WIDTH
 from service_config import ServerConfig
 from speech.alphabet import Alphabet
 from tests.upload_service import predictor  # noqa: F401
@@ -61,7 +62,7 @@ def test_the_best_path_alone_is_an_alternative_if_more_were_asked_for(
 
 def test_the_decoder_can_be_chosen(bundled_client: TestClient) -> None:
     beam, greedy = ask(bundled_client).json(), ask(bundled_client, decoder="greedy").json()
-    assert beam == ask(bundled_client, decoder="beam", beam_width=32).json()
+    assert beam == ask(bundled_client, decoder="beam", beam_width=64).json()
     assert "people of the town" in beam["transcription"]
     assert greedy["transcription"] not in ("", beam["transcription"])
 
@@ -99,8 +100,9 @@ def test_a_parameter_of_somebody_elses_is_ignored(bundled_client: TestClient) ->
         {"n_best": 0},
         {"n_best": 21},
         {"decoder": "best"},
-        {"beam_width": 129},
+        {"beam_width": MAX_BEAM_WIDTH + 1},
         {"beam_width": 0},
+        {"beam_width": "wide"},
         {"hotwords": "..."},
         {"hotwords": "steels:many"},
         {"hotwords": ["a"] * 101},
@@ -110,6 +112,16 @@ def test_queries_out_of_bounds_are_422(bundled_client: TestClient, query: dict) 
     response = ask(bundled_client, **query)
     assert response.status_code == 422
     assert response.json()["detail"]
+
+
+def test_a_beam_that_is_too_wide_is_told_whose_limit_it_is(bundled_client: TestClient) -> None:
+    assert ask(bundled_client, beam_width=MAX_BEAM_WIDTH).status_code == 200
+    (wrong,) = ask(bundled_client, beam_width=MAX_BEAM_WIDTH + 1).json()["detail"]
+    assert wrong["loc"] == ["query", "beam_width"]
+    assert wrong["msg"] == (
+        "got 257; needed: 1 to 256, the limit of this service (stt transcribe --beam-width, "
+        "which searches on your own machine, goes up to 1024)"
+    )
 
 
 def test_hotwords_where_the_alphabet_has_no_space_are_422(

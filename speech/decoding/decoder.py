@@ -25,7 +25,7 @@ WORD_MODEL = Path("language_model", "words.arpa.gz")
 SETTINGS = Path("language_model", "decoding.json")
 _COMPARED = 8
 _GREEDY = DecodingConfig(decoder="greedy", lm_weight=0.0)
-_MAX_BEAM_WIDTH = 1024
+LARGEST_BEAM_WIDTH = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,9 +50,9 @@ class DecodingOptions:
     def __post_init__(self) -> None:
         if self.decoder not in (None, "greedy", "beam"):
             raise ValueError(f"got decoder {self.decoder!r}; needed: greedy or beam")
-        if self.beam_width is not None and not 1 <= self.beam_width <= _MAX_BEAM_WIDTH:
+        if self.beam_width is not None and not 1 <= self.beam_width <= LARGEST_BEAM_WIDTH:
             raise ValueError(
-                f"got beam_width {self.beam_width}; needed: 1 to {_MAX_BEAM_WIDTH}, or None"
+                f"got beam_width {self.beam_width}; needed: 1 to {LARGEST_BEAM_WIDTH}, or None"
             )
         if self.n_best < 1:
             raise ValueError(f"got n_best {self.n_best}; needed: at least 1")
