@@ -236,12 +236,12 @@ class DecodingConfig:
     """
 
     decoder: Literal["greedy", "beam"] = "beam"
-    beam_width: int = 64
+    beam_width: int = 128
     lm_weight: float = 1.4
     word_score: float = 0.0
     word_lm_weight: float = 1.0
     unknown_word_score: float = -3.0
-    beam_threshold: float = 5.5
+    beam_threshold: float = 6.0
     max_symbols: int = 5
     blank_share: float = 0.95
 
