@@ -236,7 +236,7 @@ class DecodingConfig:
     """
 
     decoder: Literal["greedy", "beam"] = "beam"
-    beam_width: int = 128
+    beam_width: int = 64
     lm_weight: float = 1.4
     word_score: float = 0.0
     word_lm_weight: float = 1.0

@@ -177,7 +177,7 @@ def read_form(
     ] = None,
     beam_width: Annotated[
         BeamWidth | None,
-        Form(description=f"Ours: texts kept a frame, 1 to {MAX_BEAM_WIDTH}.", examples=[128]),
+        Form(description=f"Ours: texts kept a frame, 1 to {MAX_BEAM_WIDTH}.", examples=[64]),
     ] = None,
 ) -> TranscriptionForm:
     """Read the form's fields; `RefusedError` names one that does not fit the others."""

@@ -58,7 +58,7 @@ class DecodingFields(BaseModel):
         None,
         description=f"Texts that the beam search keeps, 1 to {MAX_BEAM_WIDTH}; the model's own if "
         "not set.",
-        examples=[128],
+        examples=[64],
     )
     hotwords: list[HotWordText] = Field(
         [],

@@ -62,7 +62,7 @@ def test_the_best_path_alone_is_an_alternative_if_more_were_asked_for(
 
 def test_the_decoder_can_be_chosen(bundled_client: TestClient) -> None:
     beam, greedy = ask(bundled_client).json(), ask(bundled_client, decoder="greedy").json()
-    assert beam == ask(bundled_client, decoder="beam", beam_width=128).json()
+    assert beam == ask(bundled_client, decoder="beam", beam_width=64).json()
     assert "people of the town" in beam["transcription"]
     assert greedy["transcription"] not in ("", beam["transcription"])
 
