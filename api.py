@@ -23,7 +23,7 @@ from service.errors import add_error_answers
 from service.health import Readiness
 from service.keys import Keys
 from service.limits import BodiesHeld, BodyLimit, Turns
-from service.lingering import LingeringClose
+from service.lingering import Lingering, LingeringClose
 from service.logs import logging_to_files, logging_to_terminal, open_logs
 from service.metrics import Metrics
 from service.model import Loader, close_model, load_in_background, num_waiting_clips
@@ -39,7 +39,7 @@ from settings import read_settings, unread_variables
 
 logger = logging.getLogger("stt.api")
 
-_MAX_CHECKS = 4
+_MAX_CHECKS, _LINGERING_S = 4, 30.0
 _OTHER_FIELDS, _MAX_FILES, _MAX_FIELD_BYTES = 50, 4, 64 * 1024
 _ROUTERS = (upload.router, openai.router, live.router, mobile.router, health.router, metrics.router)
 
@@ -79,6 +79,7 @@ def create_app(
         readiness=state.readiness,
         log_transcripts=config.log.transcripts,
     )
+    state.lingering = Lingering(max_s=min(_LINGERING_S, config.limits.body_timeout_s))
     for router in _ROUTERS:
         app.include_router(router)
     page.mount_page(app)
@@ -118,7 +119,7 @@ def _add_middleware(app: FastAPI, config: ServerConfig) -> None:
             expose_headers=[ID_HEADER, "Retry-After"],
         )
     app.add_middleware(RequestLog, on_done=app.state.metrics.count_request)
-    app.add_middleware(LingeringClose)
+    app.add_middleware(LingeringClose, lingering=app.state.lingering)
 
 
 @asynccontextmanager

@@ -11,6 +11,7 @@ ADDED = {"added": True}  # a setting that files of earlier models do not have
 
 PROJECT_ROOT = Path(__file__).resolve().parent
 BUNDLED_MODEL = PROJECT_ROOT / "Models" / "english-small"
+LARGEST_BEAM_WIDTH = 1024
 
 
 class SpeechToTextError(Exception):
@@ -247,7 +248,10 @@ class DecodingConfig:
 
     def __post_init__(self) -> None:
         check(self.decoder in ("greedy", "beam"), f"decoder {self.decoder!r} is not greedy or beam")
-        check(1 <= self.beam_width <= 1024, f"beam_width {self.beam_width} is not in 1 to 1024")
+        check(
+            1 <= self.beam_width <= LARGEST_BEAM_WIDTH,
+            f"beam_width {self.beam_width} is not in 1 to {LARGEST_BEAM_WIDTH}",
+        )
         check(0 <= self.lm_weight < inf, f"lm_weight {self.lm_weight} is negative")
         check(-inf < self.word_score < inf, f"word_score {self.word_score} is not a number")
         check(0 <= self.word_lm_weight < inf, f"word_lm_weight {self.word_lm_weight} is negative")

@@ -2,7 +2,8 @@
 
 Run it with `make bench-hostile`. It fails if one is answered otherwise than 4xx (or 200, where a
 clip is only odd), or if memory or threads grow. The service has its usual limits, but that a
-recording lasts five minutes at most, so that bombs are beyond it, and that a body has two seconds.
+recording lasts five minutes at most, so that bombs are beyond it, and that a body has two seconds;
+clips are not compiled, and the memory allocator keeps two arenas, so that growth is seen.
 """
 
 from __future__ import annotations

@@ -26,10 +26,11 @@ class Answer:
     latency_s: float | None = None
 
 
-def answer_of(response: httpx.Response, *, needs: str) -> Answer:
-    """Return what an HTTP answer means; a 200 without `needs` in it is wrong."""
+def answer_of(response: httpx.Response, *, needs: str, kind: str = "") -> Answer:
+    """Return what an HTTP answer means; a 200 of no such `kind`, or without `needs`, is wrong."""
     code, text = response.status_code, response.text
     if code == 503 and "Retry-After" in response.headers:
         return Answer(code="503", retry_after_s=float(response.headers["Retry-After"]))
-    is_right = code == 200 and needs in text
+    is_kind = response.headers.get("Content-Type", "").startswith(kind)
+    is_right = code == 200 and is_kind and needs in text
     return Answer(code=str(code), fault="" if is_right else text[:_SHOWN_CHARACTERS] or "empty")

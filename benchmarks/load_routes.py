@@ -15,6 +15,7 @@ from benchmarks.load_stream import STREAM, caption
 
 Ask = Callable[[httpx.AsyncClient, Clip], Awaitable[Answer]]
 _TRANSCRIPTIONS = "/v1/audio/transcriptions"
+_DONE = '"transcript.text.done"'
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,18 @@ async def _mobile(client: httpx.AsyncClient, clip: Clip) -> Answer:
 
 
 async def _openai(
-    client: httpx.AsyncClient, clip: Clip, *, kind: str, form: Mapping[str, str], needs: str
+    client: httpx.AsyncClient,
+    clip: Clip,
+    *,
+    file: str,
+    form: Mapping[str, str],
+    kind: str,
+    needs: str,
 ) -> Answer:
-    files = {"file": ("a", getattr(clip, kind))}
+    files = {"file": ("a", getattr(clip, file))}
     fields = {"model": "whisper-1", **form}
-    return answer_of(await client.post(_TRANSCRIPTIONS, data=fields, files=files), needs=needs)
+    response = await client.post(_TRANSCRIPTIONS, data=fields, files=files)
+    return answer_of(response, needs=needs, kind=kind)
 
 
 async def _get(client: httpx.AsyncClient, _: Clip, *, path: str, needs: str) -> Answer:
@@ -62,23 +70,24 @@ async def _get(client: httpx.AsyncClient, _: Clip, *, path: str, needs: str) -> 
 
 def _transcriptions() -> list[Route]:
     """Return every form of answer, each with another kind of file."""
-    asked: list[tuple[str, int, str, str, dict[str, str]]] = [
-        ("json", 2, "flac", '"text":', {}),
-        ("text", 1, "mp3", "", {"response_format": "text"}),
-        ("srt", 1, "wav", "", {"response_format": "srt"}),
-        ("vtt", 1, "ogg", "WEBVTT", {"response_format": "vtt"}),
-        (
-            "verbose_json, words",
-            2,
-            "wav",
-            '"words":',
-            {"response_format": "verbose_json", "timestamp_granularities[]": "word"},
-        ),
-        ("stream=true", 3, "flac", '"transcript.text.done"', {"stream": "true"}),
+    json, srt = "application/json", "application/x-subrip"
+    words = {"response_format": "verbose_json", "timestamp_granularities[]": "word"}
+    asked: list[tuple[str, int, str, str, str, dict[str, str]]] = [
+        ("json", 2, "flac", json, '"text":', {}),
+        ("text", 1, "mp3", "text/plain", "", {"response_format": "text"}),
+        ("srt", 1, "wav", srt, "", {"response_format": "srt"}),
+        ("vtt", 1, "ogg", "text/vtt", "WEBVTT", {"response_format": "vtt"}),
+        ("verbose_json, words", 2, "wav", json, '"words":', words),
+        ("stream=true", 3, "flac", "text/event-stream", _DONE, {"stream": "true"}),
     ]
     return [
-        Route(_TRANSCRIPTIONS, name, share, partial(_openai, kind=kind, form=form, needs=needs))
-        for name, share, kind, needs, form in asked
+        Route(
+            _TRANSCRIPTIONS,
+            name,
+            share,
+            partial(_openai, file=file, form=form, kind=kind, needs=needs),
+        )
+        for name, share, file, kind, needs, form in asked
     ]
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
+import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 
 
@@ -32,6 +33,13 @@ class TimedConnection(H11Protocol):
             self._wait_for_head()
         else:
             self._wait_no_more()
+
+    def send_400_response(self, msg: str) -> None:
+        """Say that what came is no HTTP, unless an answer has begun: then there is no other."""
+        if self.conn.our_state in (h11.IDLE, h11.SEND_RESPONSE):
+            super().send_400_response(msg)
+        else:
+            self.transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Wait no more."""

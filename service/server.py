@@ -19,7 +19,7 @@ _LONGEST_FINALS_S, _LOOK_S = 15.0, 0.1
 
 
 class Server(uvicorn.Server):
-    """Ends live sessions, with their finals, before it closes connections."""
+    """Ends live sessions, with their finals, before it closes connections; reads no more rests."""
 
     def __init__(self, app: FastAPI, config: uvicorn.Config) -> None:
         super().__init__(config)
@@ -32,6 +32,7 @@ class Server(uvicorn.Server):
             server.close()
         for listener in sockets or []:
             listener.close()
+        self._app.state.lingering.end()
         await self._end_sessions(min(_LONGEST_FINALS_S, longest_s))
         left_s = longest_s - (time.monotonic() - begun)
         self.config.timeout_graceful_shutdown = max(0, ceil(left_s))

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, Field, WithJsonSchema
 from pydantic_core import PydanticCustomError
 
+from config import LARGEST_BEAM_WIDTH
 from speech.alphabet import Alphabet
-from speech.decoding.decoder import LARGEST_BEAM_WIDTH, DecodingOptions
+from speech.decoding.decoder import DecodingOptions
 from speech.decoding.hotwords import parse_hotword
 from speech.transcript import Transcript
 

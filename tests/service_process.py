@@ -50,7 +50,9 @@ class Service:
 
     def _status(self, name: str) -> int:
         lines = Path(f"/proc/{self.process.pid}/status").read_text(encoding="utf-8").splitlines()
-        return int(next(line.split()[1] for line in lines if line.startswith(f"{name}:")))
+        found = [line.split()[1] for line in lines if line.startswith(f"{name}:")]
+        assert found, f"the service ended: {self.terminal.read_text(encoding='utf-8')}"
+        return int(found[0])
 
 
 def free_port() -> int:

@@ -199,24 +199,37 @@ def test_generated_noise_has_the_slope_of_its_colour(exponent: float) -> None:
     assert power[hz < 19].max() < 1e-6 * power.max()
 
 
+def pauses(clip: np.ndarray, new: np.ndarray) -> tuple[int, int]:
+    """Return the samples before and after a clip in what it became."""
+    before = int(np.argmax(np.correlate(new, clip, "valid")))
+    return before, len(new) - len(clip) - before
+
+
 def test_a_clip_stands_whole_between_its_pauses() -> None:
-    waveform, num_samples = clips(0.5, 1.0, 0.7)
+    waveform, num_samples = clips(2.5, 3.0, 4.0)
     settings = {"pause_range_s": (0.2, 0.6), "pause_snr_range_db": (40.0, 60.0)}
     new, lengths = augmented(only("pause_probability", **settings), waveform, num_samples)
-    befores = set()
+    drawn = set()
     for row, clip, length, size in zip(new, waveform, lengths, num_samples, strict=True):
-        before = int(np.argmax(np.correlate(row[:length], clip[:size], "valid")))
-        after = length - size - before
-        assert 0.2 * RATE_HZ - 1 <= before <= 0.6 * RATE_HZ
-        assert 0.2 * RATE_HZ - 1 <= after <= 0.6 * RATE_HZ
+        before, after = pauses(clip[:size], row[:length])
+        drawn |= {before, after}
         noise = row[:length].copy()
         noise[before : before + size] -= clip[:size]
         assert noise[:before].any()
         assert noise[before + size :].any()
-        power = np.mean(row[:length] ** 2) / np.mean(noise**2)
+        power = np.mean(clip[:size] ** 2) / np.mean(noise**2)
         assert 39 < 10 * np.log10(power) < 61
-        befores |= {before, after}
-    assert len(befores) == 6, "each pause is drawn by itself"
+    assert len(drawn) == 6, "each pause is drawn by itself"
+    assert min(drawn) >= 0.2 * RATE_HZ - 1
+    assert max(drawn) <= 0.6 * RATE_HZ
+
+
+def test_a_batch_grows_by_half_at_most() -> None:
+    waveform, num_samples = clips(0.5, 0.8)
+    config = only("pause_probability", pause_range_s=(1.0, 2.0))
+    new, lengths = augmented(config, waveform, num_samples)
+    for row, clip, length, size in zip(new, waveform, lengths, num_samples, strict=True):
+        assert pauses(clip[:size], row[:length]) == (size // 4, size // 4)
 
 
 def test_generated_noise_has_gaussian_bins() -> None:

@@ -106,6 +106,9 @@ def test_an_answer_without_what_was_asked_for_is_a_fault() -> None:
     assert answer(200, 'data: {"type": "error"}').fault == 'data: {"type": "error"}'
     assert answer(200, "").fault == "empty"
     assert answer(503, "no time said").fault == "no time said"
+    subtitles = httpx.Response(200, text="", headers={"Content-Type": "application/x-subrip"})
+    assert answer_of(subtitles, needs="", kind="application/x-subrip").fault == ""
+    assert answer_of(subtitles, needs="", kind="text/plain").fault == "empty"
 
 
 def test_growth_refusals_and_failures_are_faults() -> None:

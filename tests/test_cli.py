@@ -13,10 +13,9 @@ import srt
 from typer.testing import CliRunner
 
 import cli
-from config import AudioConfig
+from config import LARGEST_BEAM_WIDTH, AudioConfig
 from service.upload_forms import MAX_BEAM_WIDTH
 from speech.audio import decode_native, encode_native
-from speech.decoding.decoder import LARGEST_BEAM_WIDTH
 from tests.clips import babble, write_ljspeech
 from tests.models import LOG_MEL_FEATURES, make_model
 
@@ -67,6 +66,10 @@ def test_the_widest_beam_is_that_of_the_decoder_and_help_names_that_of_a_service
     page = (ROOT / "docs/decoding.md").read_text(encoding="utf-8")
     assert f"`beam_width` of 1 to {MAX_BEAM_WIDTH} at every door" in page
     assert f"`--beam-width` 1 to {LARGEST_BEAM_WIDTH}" in page
+    assert f"1 to {MAX_BEAM_WIDTH}, [the" in (ROOT / "docs/openai.md").read_text(encoding="utf-8")
+    form = (ROOT / "service/app/index.html").read_text(encoding="utf-8")
+    assert f'max="{MAX_BEAM_WIDTH}"' in form
+    assert f"1 to {MAX_BEAM_WIDTH}." in form
 
 
 def test_transcribe_text_json_folder_glob_and_stdin(

@@ -20,8 +20,8 @@ class AugmentationConfig:
         speed_range: factors of playing speed; tempo and pitch change together (Ko et al. 2015).
         tempo_range: factors of tempo at the same pitch (Verhelst and Roelands 1993).
         pitch_range_semitones: of pitch at the same tempo.
-        pause_range_s: of quiet before a clip, and of quiet after it.
-        pause_snr_range_db: the mean power over that of the noise from pause to pause.
+        pause_range_s: of quiet before a clip, and of quiet after it; each a quarter of it at most.
+        pause_snr_range_db: the clip's mean power over that of the noise in and between its pauses.
         reverb_rt60_range_s: time in which a room's echo falls by 60 dB (Allen and Berkley 1979).
         reverb_num_rooms: simulated responses to choose from.
         noise_snr_range_db: the clip's mean power over that of generated noise.

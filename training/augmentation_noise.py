@@ -82,18 +82,27 @@ def add_coloured_noise(
 
     Source: Timmer and Koenig 1995, "On generating power law noise", section 2.
     """
-    batch = tf.shape(waveform)[0]
+    noise = coloured_noise(
+        tf.shape(waveform), seed, exponents=exponents, sample_rate_hz=sample_rate_hz
+    )
+    snr_db = uniform(fork(seed, 2), tf.shape(num_samples), *snr_range_db)
+    return mix(waveform, noise, num_samples, snr_db)
+
+
+def coloured_noise(
+    shape: tf.Tensor, seed: tf.Tensor, *, exponents: tuple[float, float], sample_rate_hz: int
+) -> tf.Tensor:
+    """Return noise float32 of int32 `shape` `[batch, samples]`, as `add_coloured_noise` has it."""
+    batch, width = shape[0], shape[1]
     exponent = uniform(fork(seed, 0), [batch, 1], *exponents)
     bins = _PERIOD // 2 + 1
-    shape = np.log(np.maximum(np.arange(bins), 1)).astype(np.float32)
+    slope = np.log(np.maximum(np.arange(bins), 1)).astype(np.float32)
     audible = (np.arange(bins) * sample_rate_hz / _PERIOD >= _LOWEST_HZ).astype(np.float32)
-    amplitude = tf.exp(-0.5 * exponent * shape) * audible
+    amplitude = tf.exp(-0.5 * exponent * slope) * audible
     parts = tf.random.stateless_normal([batch, 2, bins], fork(seed, 1), alg="philox")
     parts *= amplitude[:, tf.newaxis]
     noise = tf.signal.irfft(tf.complex(parts[:, 0], parts[:, 1]), [_PERIOD])
-    width = tf.shape(waveform)[1]
-    noise = tf.tile(noise, [1, -(-width // _PERIOD)])[:, :width]
-    return mix(waveform, noise, num_samples, uniform(fork(seed, 2), [batch], *snr_range_db))
+    return tf.tile(noise, [1, -(-width // _PERIOD)])[:, :width]
 
 
 def add_recorded_noise(
@@ -128,10 +137,20 @@ def add_recorded_noise(
 
 
 def mix(
-    waveform: tf.Tensor, noise: tf.Tensor, num_samples: tf.Tensor, snr_db: tf.Tensor
+    waveform: tf.Tensor,
+    noise: tf.Tensor,
+    num_samples: tf.Tensor,
+    snr_db: tf.Tensor,
+    *,
+    loudness: tf.Tensor | None = None,
 ) -> tf.Tensor:
-    """Add float32 `[batch, samples]` noise at float32 `[batch]` dB below the clip's mean power."""
+    """Add float32 `[batch, samples]` noise at float32 `[batch]` dB below the clip's mean power.
+
+    Args:
+        loudness: float32 `[batch]`, an rms in the place of the clip's.
+    """
     noise = mask_beyond(noise, num_samples)
-    scale = rms(waveform, num_samples) * 10.0 ** (-snr_db / 20.0)
+    loudness = rms(waveform, num_samples) if loudness is None else loudness
+    scale = loudness * 10.0 ** (-snr_db / 20.0)
     scale /= tf.maximum(rms(noise, num_samples), _MIN_RMS)
     return waveform + noise * scale[:, tf.newaxis]

@@ -15,6 +15,7 @@ import numpy as np
 from config import ModelError
 from speech.audio import write_atomically
 from speech.config_json import to_json
+from training.augmentation_config import STRENGTHS
 
 MAY_DIFFER = {
     "epochs",
@@ -135,6 +136,8 @@ def _settings(recipe: Any) -> dict[str, Any]:
 
 
 def _check_same(saved: dict[str, Any], wanted: dict[str, Any], path: Path) -> None:
+    never = json.loads(json.dumps(to_json(STRENGTHS["none"])))  # what a run before it was there had
+    saved = {**saved, "augmentation": {**never, **saved["augmentation"]}}
     different = [
         f"{group}.{key} was {saved[group].get(key)!r}, now {values.get(key)!r}"
         for group, values in wanted.items()

@@ -71,7 +71,7 @@ class Axis:
 LM_WEIGHTS = Axis(low=0.8, high=3.0, step=0.2, least=0.0, most=6.0)
 WORD_SCORES = Axis(low=-1.5, high=1.0, step=0.5, least=-6.0, most=4.0)
 WORD_LM_WEIGHTS = Axis(low=0.0, high=2.0, step=0.25, least=0.0, most=6.0)
-UNKNOWN_WORD_SCORES = Axis(low=-8.0, high=0.0, step=1.0, least=-16.0, most=6.0)
+UNKNOWN_WORD_SCORES = Axis(low=-4.0, high=0.0, step=1.0, least=-4.0, most=6.0)  # names can win
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from config import DecodingConfig, ModelError
+from config import LARGEST_BEAM_WIDTH, DecodingConfig, ModelError
 from speech.alphabet import Alphabet
 from speech.config_json import decoding_from_json
 from speech.decoding.alignment import align
@@ -25,7 +25,6 @@ WORD_MODEL = Path("language_model", "words.arpa.gz")
 SETTINGS = Path("language_model", "decoding.json")
 _COMPARED = 8
 _GREEDY = DecodingConfig(decoder="greedy", lm_weight=0.0)
-LARGEST_BEAM_WIDTH = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
