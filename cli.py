@@ -19,6 +19,7 @@ import cli_language_model
 import cli_learning_rate
 import cli_listen
 import cli_synthesis
+from cli_choices import BeamWidthOption
 from cli_training import app
 from cli_tuning import tune
 from config import AudioError
@@ -54,10 +55,6 @@ class DecoderName(StrEnum):
 
 LONGEST_S = 86_400.0  # of one recording: a day
 DecoderOption = Annotated[DecoderName | None, typer.Option(help="The model's own if not given.")]
-BeamWidthOption = Annotated[
-    int | None,
-    typer.Option(min=1, max=1024, help="Texts kept a frame; a service takes 256 at most."),
-]
 ModelOption = Annotated[Path | None, typer.Option("--model", "-m", help="Folder of a model.")]
 RemoteOption = Annotated[
     str | None, typer.Option("--tf-serving", help="host:port of a TensorFlow Serving's gRPC.")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 from rich.markup import escape
 
+from cli_choices import BeamWidthOption
 from quiet_start import start_tensorflow
 from terminal import bar, errors, exit_codes, say
 from training.manifest import Split
@@ -55,10 +56,7 @@ def analyze(
     decoder: Annotated[
         Literal["greedy", "beam"] | None, typer.Option(help="The model's own if not given.")
     ] = None,
-    beam_width: Annotated[
-        int | None,
-        typer.Option(min=1, max=1024, help="Texts kept a frame; a service takes 256 at most."),
-    ] = None,
+    beam_width: BeamWidthOption = None,
     tf_serving: Annotated[
         str | None, typer.Option("--tf-serving", help="host:port of a TensorFlow Serving's gRPC.")
     ] = None,

@@ -1,4 +1,4 @@
-"""What can be chosen for the options of the commands that train and export."""
+"""What can be chosen for the options of several commands."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from enum import StrEnum
 from typing import Annotated
 
 import typer
+
+from config import LARGEST_BEAM_WIDTH
 
 
 class PresetName(StrEnum):
@@ -65,4 +67,12 @@ class Strategy(StrEnum):
     multi_worker = "multi-worker"
 
 
+BeamWidthOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        max=LARGEST_BEAM_WIDTH,
+        help="Texts kept a frame; a service takes 256 at most.",
+    ),
+]
 PresetOption = Annotated[PresetName, typer.Option(help="Features and network.")]

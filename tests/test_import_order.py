@@ -62,6 +62,7 @@ MAY_IMPORT = {
     "training.analysis_run": {"config", "speech", "predictor"},
     "training.tuning": {"config", "speech", "predictor"},
     "cli_analysis": {
+        "cli_choices",
         "config",
         "predictor",
         "quiet_start",
@@ -73,7 +74,7 @@ MAY_IMPORT = {
     },
     "cli_augment": {"config", "quiet_start", "speech", "terminal", "training"},
     "cli_language_model": {"cli_training", "config", "speech", "terminal", "training"},
-    "cli_choices": set(),
+    "cli_choices": {"config"},
     "cli_learning_rate": {"cli_choices", "cli_training", "quiet_start", "terminal", "training"},
     "cli_listen": {"captions", "config", "predictor", "settings", "speech", "terminal"},
     "cli_synthesis": {
