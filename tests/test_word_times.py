@@ -31,7 +31,7 @@ def test_starts_and_ends_are_where_the_words_are(known, transcript: Transcript) 
     found = [word.text for word in transcript.words]
     blocks = SequenceMatcher(a=known["words"], b=found, autojunk=False).get_matching_blocks()
     pairs = [(i + k, j + k) for i, j, size in blocks for k in range(size)]
-    assert len(pairs) >= 0.7 * len(known["words"])
+    assert len(pairs) >= 0.6 * len(known["words"]), "too few for a median"
     starts = [abs(transcript.words[j].start_s - known["starts"][i]) for i, j in pairs]
     ends = [abs(transcript.words[j].end_s - known["ends"][i]) for i, j in pairs]
     assert np.median(starts) < MAX_MEDIAN_START_ERROR_S
