@@ -7,7 +7,6 @@ a word one, so that every spelling is possible; the search is flashlight-text's,
 from __future__ import annotations
 
 import heapq
-import time
 from collections.abc import Sequence
 from copy import copy
 from dataclasses import dataclass
@@ -29,7 +28,6 @@ from speech.decoding.arpa import UNKNOWN, load_arpa
 from speech.decoding.greedy import check_log_probs
 
 SPACE = "<space>"
-_FRAMES_A_STEP = 16
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -97,14 +95,8 @@ class BeamDecoder:
         dropped = float(log_probs[~kept, blank].sum(dtype=np.float64))
         frames = np.ascontiguousarray(log_probs[kept], np.float32)
         decoder = self._decoder(self.config.beam_width if beam_width is None else beam_width)
-        decoder.decode_begin()
-        for start in range(0, len(frames), _FRAMES_A_STEP):
-            step = frames[start : start + _FRAMES_A_STEP]
-            decoder.decode_step(step.ctypes.data, *step.shape)
-            time.sleep(0)  # the search holds the interpreter's lock, and others wait for it
-        decoder.decode_end()
         scores: dict[str, float] = {}
-        for result in decoder.get_all_final_hypothesis():
+        for result in decoder.decode(frames.ctypes.data, *frames.shape):
             text = self._text(np.array(result.tokens[1:-1]))  # without its own spaces at the ends
             scores[text] = float(np.logaddexp(scores.get(text, -np.inf), result.score + dropped))
         best = sorted(scores.items(), key=lambda item: (-item[1], item[0]))[:n_best]
