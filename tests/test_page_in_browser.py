@@ -159,6 +159,13 @@ def test_a_microphone_that_is_not_allowed_is_told_in_words(browser: Browser) -> 
     assert all("Allow it beside the address" in problem for problem in shown.values())
 
 
+def test_audio_that_does_not_run_is_told_in_words(browser: Browser) -> None:
+    shown = browser("unheard")
+    assert shown["problem"].startswith("No sound comes from the browser.")
+    assert shown["items"] == 0
+    assert shown["ready"]
+
+
 def test_a_recording_is_discarded(browser: Browser) -> None:
     assert browser("discard") == {"items": 0}
 

@@ -27,6 +27,26 @@ export async function refused({ page }) {
   return found;
 }
 
+/** As in Firefox on a computer without a loudspeaker: the microphone opens, audio does not run. */
+export async function unheard({ page }) {
+  await page.evaluate(() => {
+    window.AudioContext = class extends AudioContext {
+      constructor(options) {
+        super(options);
+        void this.suspend();
+        this.resume = () => new Promise(() => {});
+      }
+    };
+  });
+  await button(page, "Record").click();
+  await page.locator("#sound-problem:not(:empty)").waitFor();
+  return {
+    problem: await page.locator("#sound-problem").innerText(),
+    items: await page.locator(".item").count(),
+    ready: await button(page, "Record").isVisible(),
+  };
+}
+
 export async function discard({ page }) {
   await button(page, "Record").click();
   await page.waitForFunction(() => document.querySelector("#recording .level").ariaValueNow > 0);

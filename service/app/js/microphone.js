@@ -4,6 +4,7 @@
 /** @typedef {{rateHz: number, close: () => Promise<void>}} Microphone */
 
 const WORKLET = new URL("recorder-worklet.js", import.meta.url);
+const FIRST_CHUNK_MS = 5_000;
 
 /** Nothing that cleans speech for ears: it takes away what a recogniser hears. */
 const PLAIN = {
@@ -20,7 +21,7 @@ const PLAIN = {
  * @param {{onChunk: (samples: Samples, peak: number) => void, onLost: () => void}} during `onChunk`
  *   gets about twelve chunks a second, each with its highest level in [0, 1]; `onLost` is called
  *   when the device goes away
- * @returns {Promise<Microphone>} its `close` returns once the last chunk has come
+ * @returns {Promise<Microphone>} when sound has come; its `close` returns once the last chunk has
  */
 export async function openMicrophone(wantedRateHz, { onChunk, onLost }) {
   if (!navigator.mediaDevices || !globalThis.AudioWorkletNode)
@@ -31,11 +32,21 @@ export async function openMicrophone(wantedRateHz, { onChunk, onLost }) {
     await context.audioWorklet.addModule(WORKLET);
     const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
     const { port } = recorder;
+    const { promise: begun, resolve: begin, reject: giveUp } = Promise.withResolvers();
     const { promise: ended, resolve: end } = Promise.withResolvers();
-    port.onmessage = ({ data }) => (data ? onChunk(data.samples, data.peak) : end(null));
+    port.onmessage = ({ data }) => {
+      begin(null);
+      if (data) onChunk(data.samples, data.peak);
+      else end(null);
+    };
     source.connect(recorder);
     stream.getTracks().forEach((track) => track.addEventListener("ended", onLost));
-    await context.resume();
+    void context.resume(); // never answers where the computer has no sound device to play on
+    setTimeout(() => giveUp(new DOMException("", "TimeoutError")), FIRST_CHUNK_MS);
+    await begun.catch((error) => {
+      void context.close();
+      throw error;
+    });
     const close = async () => {
       port.postMessage("end");
       await ended;
@@ -78,6 +89,9 @@ export function microphoneProblem(error) {
   if (name === "NotFoundError") return "No microphone was found. Connect one, then try again.";
   if (name === "NotReadableError")
     return "Another program holds the microphone. Close it, then try again.";
+  if (name === "TimeoutError") {
+    return "No sound comes from the browser. Connect headphones or a loudspeaker: some browsers hear nothing without. Then load this page again.";
+  }
   if (name === "SecurityError") {
     return "Browsers give the microphone only to pages at https:// or localhost. Open this page so.";
   }
