@@ -156,10 +156,11 @@ def measure(url: str, talks: Sequence[Talk], rate_hz: int) -> dict[str, Any]:
     }
 
 
-def measure_all(clips: Sequence[Clip], rate_hz: int) -> list[dict[str, Any]]:
+def measure_all(clips: Sequence[Clip], rate_hz: int, *, model: Path) -> list[dict[str, Any]]:
     """Return a row for each number of speakers, up to the first at which finals lag."""
     rows: list[dict[str, Any]] = []
-    with uploads.service({"STT_LIVE_MAX_SESSIONS": str(max(SPEAKERS))}) as port:
+    settings = {"STT_LIVE_MAX_SESSIONS": str(max(SPEAKERS)), "STT_MODEL": str(model)}
+    with uploads.service(settings) as port:
         url = f"ws://{uploads.HOST}:{port}/v1/stream"
         measure(url, make_talks(clips, 2, rate_hz, duration_s=WARM_UP_S), rate_hz)
         for count in SPEAKERS:
@@ -200,7 +201,7 @@ def main() -> None:
         rate_hz = predictor.audio.sample_rate_hz
         choices = compare(clips, predictor)
         del predictor
-        speakers = measure_all(clips, rate_hz)
+        speakers = measure_all(clips, rate_hz, model=uploads.MODEL)
     carried = [r["speakers"] for r in speakers if r["final_delay_p95_ms"] <= 1000 * REAL_TIME_S]
     console, machine = Console(width=160), describe_machine()
     console.print(machine)

@@ -9,13 +9,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import live, live_choices, uploads
+from benchmarks import live, live_choices, live_models, uploads
 from benchmarks.live_clips import Clip, count_words, make_talk, read_clips, trimmed
 from captions.events import Final, Partial
 from config import AudioConfig
 from speech.alphabet import Alphabet
 from speech.transcript import Word
 from tests.clips import babble, write_ljspeech
+from tests.models import TinyModel
 
 RATE_HZ = 22_050
 
@@ -82,15 +83,38 @@ def test_a_folder_s_clips_have_the_texts_of_its_metadata(tmp_path: Path) -> None
         read_clips(tmp_path / "nothing", AudioConfig(), Alphabet())
 
 
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(live, "SPEAKERS", (1, 2))
+    monkeypatch.setattr(live, "TALK_S", 3.0)
+    monkeypatch.setattr(live, "WARM_UP_S", 1.0)
+    monkeypatch.setattr(live, "REAL_TIME_S", 60.0)
+
+
+@pytest.mark.usefixtures("short")
+def test_a_model_s_windows_and_streams_are_compared(
+    streaming_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_ljspeech(tmp_path / "clips", {"a": "one two", "b": "three"})
+    monkeypatch.setattr(live, "SPEAKERS", (1,))
+    monkeypatch.setattr(live_models, "RESULTS", tmp_path / "models.json")
+    model = str(streaming_model.folder)
+    monkeypatch.setattr(sys, "argv", ["live_models", str(tmp_path / "clips"), model])
+    live_models.main()
+    result = json.loads((tmp_path / "models.json").read_text(encoding="utf-8"))
+    window, stream = result["readers"]
+    assert (window["reads"], stream["reads"]) == ("window", "stream")
+    assert window["wer_captions"] == stream["wer_captions"] > 0
+    assert min(window["cpu_s_per_s_of_audio"], stream["cpu_s_per_s_of_audio"]) > 0
+    assert [row["speakers"] for row in result["speakers"]] == [1]
+
+
+@pytest.mark.usefixtures("short")
 def test_everything_is_measured(
     model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_ljspeech(tmp_path / "clips", {"a": "one two", "b": "three"})
     monkeypatch.setattr(uploads, "MODEL", model_folder)
-    monkeypatch.setattr(live, "SPEAKERS", (1, 2))
-    monkeypatch.setattr(live, "TALK_S", 3.0)
-    monkeypatch.setattr(live, "WARM_UP_S", 1.0)
-    monkeypatch.setattr(live, "REAL_TIME_S", 60.0)
     monkeypatch.setattr(live, "RESULTS", tmp_path / "live.json")
     monkeypatch.setattr(sys, "argv", ["live", str(tmp_path / "clips")])
     live.main()
