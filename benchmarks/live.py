@@ -39,7 +39,7 @@ from terminal import exit_codes
 
 SPEAKERS = (1, 2, 4, 8, 16, 32)
 TALK_S = 30.0
-WARM_UP_S = 45.0
+WARM_UP_SPEAKERS, WARM_UP_S = 2, 45.0
 PAUSE_S = 1.2
 CHUNK_S = 0.04
 END_TOLERANCE_S = 0.25
@@ -78,17 +78,22 @@ async def speak(url: str, talk: Talk, rate_hz: int) -> Heard:
     heard, pcm = Heard(), to_pcm(talk.waveform)
     async with connect(url, proxy=None, compression=None) as server:
         await server.send(json.dumps({"type": "start", "sample_rate_hz": rate_hz}))
-        await server.recv()
+        _read(await server.recv())
         started = time.perf_counter()
         sending = asyncio.create_task(_send(server, pcm, rate_hz, started))
         async for text in server:
-            message = json.loads(text)
-            if message["type"] == "error":
-                raise SystemExit(f"the service said {message}")
+            message = _read(text)
             if message["type"] in ("partial", "final"):
                 heard.captions.append((time.perf_counter() - started, message))
         await sending
     return heard
+
+
+def _read(text: str | bytes) -> dict[str, Any]:
+    message: dict[str, Any] = json.loads(text)
+    if message["type"] == "error":
+        raise SystemExit(f"the service said {message}")
+    return message
 
 
 async def _send(server: ClientConnection, pcm: bytes, rate_hz: int, started: float) -> None:
@@ -159,10 +164,13 @@ def measure(url: str, talks: Sequence[Talk], rate_hz: int) -> dict[str, Any]:
 def measure_all(clips: Sequence[Clip], rate_hz: int, *, model: Path) -> list[dict[str, Any]]:
     """Return a row for each number of speakers, up to the first at which finals lag."""
     rows: list[dict[str, Any]] = []
-    settings = {"STT_LIVE_MAX_SESSIONS": str(max(SPEAKERS)), "STT_MODEL": str(model)}
+    settings = {
+        "STT_LIVE_MAX_SESSIONS": str(max(WARM_UP_SPEAKERS, *SPEAKERS)),
+        "STT_MODEL": str(model),
+    }
     with uploads.service(settings) as port:
         url = f"ws://{uploads.HOST}:{port}/v1/stream"
-        measure(url, make_talks(clips, 2, rate_hz, duration_s=WARM_UP_S), rate_hz)
+        measure(url, make_talks(clips, WARM_UP_SPEAKERS, rate_hz, duration_s=WARM_UP_S), rate_hz)
         for count in SPEAKERS:
             talks = make_talks(clips, count, rate_hz, duration_s=TALK_S)
             rows.append(measure(url, talks, rate_hz))
