@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import socket
@@ -176,11 +177,23 @@ def _print(line: str) -> None:
 
 def _listen(app: FastAPI, config: ServerConfig, log_level: int) -> None:
     server = make_server(app, config, log_level=log_level)
-    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
-    with socket.create_server((config.host, config.port), family=family) as listener:
+    with _open_listener(config) as listener:
         # Connections inherit it. Without it a body waits up to 40 ms for its headers' receipt.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         server.run(sockets=[listener])
+
+
+def _open_listener(config: ServerConfig) -> socket.socket:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    try:
+        return socket.create_server((config.host, config.port), family=family)
+    except OSError as error:
+        if error.errno != errno.EADDRINUSE:
+            raise
+        raise OSError(
+            f"got port {config.port} of {config.host}, which another program holds; needed: a free "
+            f"one, as with STT_PORT={config.port + 1}"
+        ) from error
 
 
 def _greeting(app: FastAPI) -> str:
@@ -189,7 +202,8 @@ def _greeting(app: FastAPI) -> str:
     if predictor and config.remote:
         name = config.remote.model or predictor.pipeline.name
         what = f"{name}, which TensorFlow Serving at {config.remote.address} holds,"
-    return f"Serving {what} on http://{config.host}:{config.port}"
+    address = f"http://{config.host}:{config.port}"
+    return f"Serving {what} on {address} (in a browser: {address}/app/)"
 
 
 def main() -> None:

@@ -133,7 +133,7 @@ def transcribe(
     hotword: Annotated[list[str] | None, typer.Option(help="`phrase` or `phrase:8`.")] = None,
     tf_serving: RemoteOption = None,
 ) -> None:
-    """Print the text of any audio that libsndfile opens, of any length; several files in batches.
+    """Print the text of audio of any kind and length; several files in batches.
 
     Example: `stt transcribe Data/samples --format json --words`
 

@@ -9,12 +9,15 @@ from pathlib import Path
 
 from config import AudioError
 from predictor import Predictor
-from speech.audio import AUDIO_SUFFIXES, Waveform, decode_any
+from speech.audio import AUDIO_SUFFIXES, Waveform
 from speech.batches import MAX_BATCH
 from speech.decoding.decoder import DecodingOptions
+from speech.media import MEDIA_SUFFIXES
+from speech.recordings import read_recording
 from speech.transcript import Transcript
 
 GROUP_S = 120.0
+_SUFFIXES = AUDIO_SUFFIXES | MEDIA_SUFFIXES
 
 
 def find_sources(name: str) -> list[tuple[str, bytes | Path | AudioError]]:
@@ -27,7 +30,7 @@ def find_sources(name: str) -> list[tuple[str, bytes | Path | AudioError]]:
         return [("-", sys.stdin.buffer.read())]
     path = Path(name)
     if path.is_dir():
-        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in AUDIO_SUFFIXES)
+        found = sorted(p for p in path.rglob("*") if p.suffix.lower() in _SUFFIXES)
     elif path.exists():
         found = [path]
     else:
@@ -108,6 +111,6 @@ def _decode(predictor: Predictor, source: bytes | Path | AudioError) -> Waveform
     if isinstance(source, AudioError):
         return source
     try:
-        return decode_any(source, predictor.audio)
+        return read_recording(source, predictor.audio)
     except AudioError as error:
         return error

@@ -24,6 +24,9 @@ import numpy as np
 from config import AudioError, GivenUpError
 from speech.audio import Waveform
 
+MEDIA_SUFFIXES = frozenset(
+    [".m4a", ".mp4", ".m4b", ".mov", ".aac", ".webm", ".mka", ".mkv", ".amr", ".wma"]
+)
 _DECODER = Path(__file__).with_name("media_decoder.py")
 _FAILED = 2  # as `media_decoder.py` has it, which needs PyAV to be imported
 _MAX_LINE_BYTES = 4096

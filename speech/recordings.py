@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import threading
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
 from typing import BinaryIO, Protocol
 
 import numpy as np
@@ -55,6 +57,23 @@ def read_blocks(
         if not num_frames:
             raise AudioError("got 0 samples; needed: at least 1 sample")
         yield from resampler.end()
+
+
+def read_recording(source: bytes | Path, config: AudioConfig) -> Waveform:
+    """Return the waveform of a whole audio file: what `read_blocks` yields, in one piece.
+
+    Returns:
+        float32 `[samples]` in [-1, 1] at `config.sample_rate_hz`, at least one sample.
+
+    Raises:
+        AudioError: as `read_blocks`, and a file that cannot be opened.
+    """
+    try:
+        file = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
+    except OSError as error:
+        raise AudioError(f"cannot read the audio: {reason_of(error)}") from error
+    with file, closing(read_blocks(file, config)) as blocks:
+        return np.concatenate(list(blocks))
 
 
 class Source(Protocol):
@@ -130,7 +149,7 @@ def _media(
 ) -> Iterator[Source]:
     if not has_media():
         raise UnsupportedAudioError(
-            f"got {container.name} audio, which this service cannot read without PyAV; needed: "
+            f"got {container.name} audio, which cannot be read here without PyAV; needed: "
             "pip install '.[media]' where it runs, or a file of WAV, FLAC, MP3 or Ogg"
         )
     with opened_media(file, container.demuxer, given_up=given_up) as source:

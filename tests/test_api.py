@@ -244,6 +244,13 @@ def test_settings_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> 
         api.read_settings()
 
 
+def test_a_port_that_is_taken_is_told_with_a_free_one(server_config: ServerConfig) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as other:
+        port = other.getsockname()[1]
+        with pytest.raises(OSError, match=f"another program holds; .* STT_PORT={port + 1}"):
+            api.serve(replace(server_config, port=port))
+
+
 def test_connections_send_their_answers_at_once(
     server_config: ServerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

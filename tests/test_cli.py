@@ -17,6 +17,7 @@ from config import LARGEST_BEAM_WIDTH, AudioConfig
 from service.upload_forms import MAX_BEAM_WIDTH
 from speech.audio import decode_native, encode_native
 from tests.clips import babble, write_ljspeech
+from tests.media_files import encode
 from tests.models import LOG_MEL_FEATURES, make_model
 
 ROOT = Path(__file__).parents[1]
@@ -125,7 +126,7 @@ def test_a_bad_file_is_reported_and_the_others_go_on(run, model_folder, tmp_path
     (tmp_path / "good.wav").write_bytes(encode_native(clip(), AudioConfig()))
     result = run("transcribe", "bad.wav", "none.wav", "good.wav", "--model", model_folder)
     assert result.exit_code == 3
-    assert "bad.wav: cannot read the audio" in result.stderr
+    assert "bad.wav: got content that is no known audio; needed: WAV, FLAC" in result.stderr
     assert "none.wav: no audio file; needed: a file, a folder" in result.stderr
     assert result.stdout.startswith("good.wav\t")
 
@@ -240,6 +241,15 @@ def test_words_alternatives_and_hotwords(run) -> None:
     wrong = run("transcribe", sample, "--hotword", "knew:much")
     assert wrong.exit_code == 2
     assert "hot word 'knew:much'" in wrong.stderr
+
+
+@pytest.mark.parametrize("kind", ["m4a", "opus"])
+def test_audio_of_any_kind_is_read_by_its_content(run, tmp_path: Path, kind: str) -> None:
+    sample, rate_hz = soundfile.read(ROOT / "Data/samples/sample.wav", dtype="float32")
+    (tmp_path / "memo.m4a").write_bytes(encode(kind, sample, rate_hz))
+    result = run("transcribe", "memo.m4a")
+    assert "old house stood near the river" in result.stdout
+    assert run("transcribe", tmp_path).stdout == result.stdout  # a folder's files, by their suffix
 
 
 @pytest.mark.parametrize("seconds", [0.2, 1.0, 2.9, 4.0])

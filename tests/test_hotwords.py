@@ -97,12 +97,12 @@ def test_a_phrase_that_was_not_heard_changes_nothing(phrase: str) -> None:
 @pytest.mark.parametrize(
     ("phrase", "allowance"), [("ab", 0.5), ("abcd", 0.5), ("abcde", 1), ("ab cdefgh", 5)]
 )
-@pytest.mark.parametrize("weight", [0.5, DEFAULT_WEIGHT, 4.0])
+@pytest.mark.parametrize("weight", [0.5, DEFAULT_WEIGHT, 4.0, 20.0])
 def test_the_weight_is_how_far_a_phrase_may_be_behind(
     phrase: str, allowance: float, weight: float
 ) -> None:
     other = f"z{phrase[1:]}"
-    just = weight * allowance
+    just = min(weight * allowance, 1.5 * len(phrase))
     assert lifted(other, phrase, phrase, behind=just - 0.01, weight=weight) == phrase
     assert lifted(other, phrase, phrase, behind=just + 0.01, weight=weight) == other
 

@@ -18,6 +18,8 @@ import soundfile
 import srt
 import webvtt
 
+from config import AudioConfig
+from speech.audio import decode_native
 from tests.browsing import SCREENSHOTS, Browser, install_packages, running_browser, running_service
 from tests.example_clients import ROOT
 
@@ -106,6 +108,9 @@ def test_a_file_becomes_text(browser: Browser, address: str) -> None:
     assert shown["name"] == "sample.wav"
     assert f"{len(expected['words'])} words" in shown["facts"]
     assert shown["canvases"] >= 2, "a waveform and a spectrogram"
+    sure = [word["confidence"] for word in expected["words"]]
+    assert shown["doubts"] == [sum(one < bound for bound in (0.75, 0.6, 0.45, 0.3)) for one in sure]
+    assert len(set(shown["doubts"])) > 1, "or no shade would prove nothing"
 
 
 def test_one_broken_file_of_several_fails_alone_and_in_words(
@@ -115,7 +120,7 @@ def test_one_broken_file_of_several_fails_alone_and_in_words(
     shown = browser("several", files=files, broken=broken, expected=REFUSED)
     assert shown["texts"] == {name: answer(address, path)["text"] for name, path in SAMPLES.items()}
     what, why = filter(None, shown["error"].splitlines())
-    assert what.startswith("This server does not read this kind of audio. Save it as WAV")
+    assert what.startswith("This is not audio that the server reads. Save the sound as WAV")
     assert why.startswith("The server says: ")
 
 
@@ -151,6 +156,23 @@ def test_the_microphone_is_recorded(browser: Browser) -> None:
     shown = browser("record", forS=5)
     assert shown["level"] > 30
     assert "old house" in shown["text"]
+    saved = decode_native(base64.b64decode(shown["saved"]), AudioConfig())
+    assert 4.5 < len(saved) / 22_050 < 30
+    assert shown["asks"] == [True, False]
+
+
+def test_a_recording_ends_before_the_server_takes_no_more(browser: Browser) -> None:
+    assert browser("recordTooMuch") == {"idle": True}
+
+
+def test_what_cannot_be_sent_is_told_at_once(browser: Browser, tmp_path: Path) -> None:
+    empty = tmp_path / "empty.wav"
+    empty.touch()
+    assert browser("refusedHere", empty=str(empty)) == {
+        "error": "This file is empty. Record it again, or choose another.",
+        "bounded": ["256", "1", "2", ""],
+        "focus": "choose",
+    }
 
 
 def test_a_microphone_that_is_not_allowed_is_told_in_words(browser: Browser) -> None:
@@ -195,6 +217,7 @@ def test_the_text_is_copied(browser: Browser) -> None:
     shown = browser("copied", file=SAMPLE)
     assert "old house" in shown["copied"]
     assert shown["copied"] == shown["text"]
+    assert shown["selected"] == shown["text"], "nor what only screen readers are told"
 
 
 def test_what_is_downloaded_can_be_read(browser: Browser) -> None:

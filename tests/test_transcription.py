@@ -53,7 +53,7 @@ class Files:
         self._held: list[weakref.ref[Waveform]] = []
 
     def decode(self, source: bytes, audio: AudioConfig) -> Waveform:
-        """Stand in for `decode_any`."""
+        """Stand in for `read_recording`."""
         if source == b"bad":
             raise AudioError("cannot read the audio")
         self.decoded += 1
@@ -68,7 +68,7 @@ class Files:
 def files(monkeypatch: pytest.MonkeyPatch) -> Files:
     """Replace the reading of audio."""
     found = Files()
-    monkeypatch.setattr(transcription, "decode_any", found.decode)
+    monkeypatch.setattr(transcription, "read_recording", found.decode)
     return found
 
 

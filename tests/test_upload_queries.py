@@ -73,6 +73,12 @@ def test_hotwords_lift_what_was_nearly_heard(bundled_client: TestClient) -> None
     assert "zanzibar" not in lifted
 
 
+def test_no_weight_writes_what_was_not_nearly_heard(bundled_client: TestClient) -> None:
+    plain = ask(bundled_client).json()["transcription"]
+    hotwords = ["zanzibar:100", "kestrels:100", "centuries:100"]
+    assert ask(bundled_client, hotwords=hotwords).json()["transcription"] == plain
+
+
 @pytest.mark.parametrize(
     ("form", "kind", "start"),
     [

@@ -24,6 +24,7 @@ from speech.decoding.beam import Hypothesis
 
 DEFAULT_WEIGHT = 1.6
 _SHORT = 4
+_MOST_A_CHARACTER = 1.5  # beyond it a phrase is written where nobody said it: docs/decoding.md
 _MAX_CHARACTERS = 100
 _USUAL, _MAX_WEIGHT = 8.0, 100.0  # as a person writes them
 _FLOOR = -100.0
@@ -44,7 +45,8 @@ class HotWord:
     Attributes:
         text: normalised, not empty.
         weight: by how many nats for each character after the fourth the phrase may be behind what
-            was decoded; half of it for shorter ones, which fit in many places by chance.
+            was decoded; half of it for shorter ones, which fit in many places by chance. In all it
+            is at most 1.5 nats a character.
     """
 
     text: str
@@ -53,7 +55,8 @@ class HotWord:
     @property
     def allowance(self) -> float:
         """By how many nats it may be behind what was decoded."""
-        return self.weight * max(0.5, len(self.text) - _SHORT)
+        wanted = self.weight * max(0.5, len(self.text) - _SHORT)
+        return min(wanted, _MOST_A_CHARACTER * len(self.text))
 
 
 def parse_hotword(text: str, alphabet: Alphabet) -> HotWord:

@@ -1,7 +1,7 @@
 // Files in, text out.
 import path from "node:path";
 
-import { button, give, inState, open, row, shownText } from "./parts.mjs";
+import { button, give, inState, open, row, shownText, words } from "./parts.mjs";
 
 export async function upload({ page, file }) {
   await open(page, file);
@@ -10,6 +10,7 @@ export async function upload({ page, file }) {
     name: await page.locator("#result-name").textContent(),
     facts: await page.locator("#result-facts").textContent(),
     canvases: await page.locator("#waveform canvas").count(),
+    doubts: await words(page).evaluateAll((all) => all.map((word) => Number(word.dataset.doubt))),
   };
 }
 
@@ -112,10 +113,30 @@ export async function copied({ page, context, file }) {
   await open(page, file);
   await button(page, "Copy text").click();
   await button(page, "Copied").waitFor();
-  return {
-    text: await shownText(page),
-    copied: await page.evaluate(() => navigator.clipboard.readText()),
-  };
+  const read = () => page.evaluate(() => navigator.clipboard.readText());
+  const found = { text: await shownText(page), copied: await read() };
+  await button(page, "Copy text").waitFor(); // again, after a while
+  await page.evaluate(() => getSelection().selectAllChildren(document.querySelector("#words")));
+  await page.keyboard.press("Control+c");
+  return { ...found, selected: (await read()).trim().split(/\s+/).join(" ") };
+}
+
+export async function refusedHere({ page, empty }) {
+  await give(page, [empty]);
+  const name = path.basename(empty);
+  await inState(page, name, "failed").waitFor();
+  const error = await row(page, name).locator(".item-error").innerText();
+  await page.locator("summary").click();
+  const width = page.getByLabel("Beam width");
+  const bounded = [];
+  for (const given of ["999", "0", "2.4", ""]) {
+    await width.fill(given);
+    await width.blur();
+    bounded.push(await width.inputValue());
+  }
+  await button(page, `Remove ${name}`).click();
+  const focus = await page.evaluate(() => document.activeElement.id);
+  return { error, bounded, focus };
 }
 
 export async function downloads({ page, file, folder }) {

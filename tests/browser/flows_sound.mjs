@@ -1,4 +1,6 @@
 // What is done with the microphone, and with the player.
+import { readFile } from "node:fs/promises";
+
 import { button, inState, open, seconds, shownText, words } from "./parts.mjs";
 
 export async function record({ page, forS }) {
@@ -8,11 +10,31 @@ export async function record({ page, forS }) {
   await seconds(forS);
   await button(page, "Stop and transcribe").click();
   await inState(page, "Recording", "done").waitFor();
+  const before = await asksBeforeItGoes(page);
+  const saving = page.waitForEvent("download");
+  await page.getByRole("button", { name: "Save the sound of Recording" }).click();
+  const saved = await readFile(await (await saving).path());
   return {
     text: await shownText(page),
     level: Number(level),
     state: await page.locator(".item-state").innerText(),
+    saved: saved.toString("base64"),
+    asks: [before, await asksBeforeItGoes(page)],
   };
+}
+
+const asksBeforeItGoes = (page) =>
+  page.evaluate(() => !dispatchEvent(new Event("beforeunload", { cancelable: true })));
+
+/** With a server that takes a second and a half of sound. */
+export async function recordTooMuch({ page }) {
+  const limits = { max_file_bytes: 110_000, max_recording_s: 60, sample_rate_hz: 22_050 };
+  await page.route("**/app/limits.json", (route) => route.fulfill({ json: limits }));
+  await page.reload();
+  await page.locator("#server[data-state=ready]").waitFor();
+  await button(page, "Record").click();
+  await inState(page, "Recording", "done").waitFor();
+  return { idle: await button(page, "Record").isVisible() };
 }
 
 export async function refused({ page }) {

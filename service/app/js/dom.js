@@ -70,10 +70,10 @@ export async function copy(text) {
 }
 
 /**
- * Let the browser save a text as a file.
+ * Let the browser save a text, or a file that it holds.
  *
  * @param {string} name
- * @param {string} content
+ * @param {string | Blob} content
  * @param {string} type its media type
  */
 export function save(name, content, type) {

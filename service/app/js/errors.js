@@ -21,7 +21,7 @@ const WORDS = {
     "The recording is too large or too long.",
     "Cut it into parts, or save it as FLAC, MP3 or Opus.",
   ],
-  415: ["This server does not read this kind of audio.", "Save it as WAV, FLAC, MP3 or Ogg."],
+  415: ["This is not audio that the server reads.", "Save the sound as WAV, FLAC, MP3 or Ogg."],
   422: ["The server did not accept the options.", "Look at decoder, beam width and hot words."],
   429: ["You have sent too much at once.", "Wait a little, then try again."],
   503: ["The server is busy, or its model is not ready.", "Wait a little, then try again."],
@@ -31,13 +31,18 @@ const WORDS = {
 export class PlainError extends Error {
   /**
    * @param {number} status of HTTP; 0 if there was no answer
-   * @param {{detail?: string, param?: string, retryAfterS?: number, requestId?: string}} [more]
-   *   `detail` is the server's own words, `param` the field that they are about
+   * @param {object} [more]
+   * @param {[string, string]} [more.words] what happened and what to do, if not those of the status
+   * @param {string} [more.detail] the server's own words
+   * @param {string} [more.param] the field that they are about
+   * @param {number} [more.retryAfterS]
+   * @param {string} [more.requestId]
    */
-  constructor(status, { detail = "", param = "", retryAfterS = 0, requestId = "" } = {}) {
+  constructor(status, { words, detail = "", param = "", retryAfterS = 0, requestId = "" } = {}) {
     const sought = requestId || "the request";
     const failed = `Try again. If it stays, look for ${sought} in the server's log.`;
-    const [what, todo] = WORDS[isOption(status, param) ? 422 : status] ?? [
+    const [what, todo] = words ??
+      WORDS[isOption(status, param) ? 422 : status] ?? [
       "The server failed.",
       failed,
     ];

@@ -44,14 +44,11 @@ function open(item) {
   if (matchMedia("(max-width: 50rem)").matches) find("#stage").scrollIntoView();
 }
 
-/** @param {File[]} files */
-function give(files) {
-  for (const file of files) {
-    const refusal = server.refusal(file);
-    if (refusal) queue.addRefused(file, refusal);
-    else queue.add(file);
-  }
-}
+/**
+ * @param {File} file
+ * @param {import("./queue.js").Known} [known]
+ */
+const give = (file, known = {}) => queue.add(file, { ...known, error: server.refusal(file) });
 
 queue.addEventListener("change", (event) => {
   const item = /** @type {Item} */ (/** @type {CustomEvent} */ (event).detail);
@@ -60,7 +57,7 @@ queue.addEventListener("change", (event) => {
 queue.addEventListener("remove", (event) => {
   if (stage.item === /** @type {CustomEvent} */ (event).detail) stage.clear();
 });
-takeFiles(give);
+takeFiles((files) => files.forEach((file) => give(file)));
 startKeyForm(() => {
   void server.ask();
   queue.retryRefused();
@@ -69,9 +66,12 @@ new Sound({
   limits: () => server.limits,
   decoding: () => options.chosen,
   onRecording: (recording, transcript) => {
-    if (!transcript) return give([recording]);
-    const item = queue.add(recording, transcript);
+    if (!transcript) return void give(recording, { recorded: true });
+    const item = queue.add(recording, { transcript, recorded: true });
     if (stage.item !== item) open(item);
   },
+});
+addEventListener("beforeunload", (event) => {
+  if (queue.hasUnsaved || document.body.dataset.mode !== "idle") event.preventDefault();
 });
 void server.ask();

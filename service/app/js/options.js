@@ -30,6 +30,7 @@ export class Options {
     this.words = /** @type {HTMLTextAreaElement} */ (find("#hotwords"));
     this.recall();
     find("#options").addEventListener("input", () => this.changed());
+    this.width.addEventListener("change", () => this.bound());
     this.changed();
   }
 
@@ -48,6 +49,14 @@ export class Options {
     return Object.entries(this.chosen).flatMap(([name, value]) =>
       [value].flat().map((one) => /** @type {[string, string]} */ ([name, String(one)])),
     );
+  }
+
+  /** Bring a beam width that no server takes to the nearest that it does. */
+  bound() {
+    const { min, max, valueAsNumber: width } = this.width;
+    if (!width && width !== 0) this.width.value = "";
+    else this.width.value = String(Math.max(Number(min), Math.min(Math.round(width), Number(max))));
+    this.changed();
   }
 
   changed() {

@@ -5,6 +5,13 @@ import { PlainError } from "./errors.js";
 /** @typedef {import("./api.js").Transcript} Transcript */
 
 /**
+ * @typedef {object} Known
+ * @property {Transcript} [transcript] with it an item is done
+ * @property {PlainError} [error] with it an item is refused before it is sent
+ * @property {boolean} [recorded] whether this page alone has the sound
+ */
+
+/**
  * @typedef {"waiting" | "sending" | "working" | "held" | "done" | "failed" | "cancelled"} State
  *   `held`: the server had no room; it is asked again after a while.
  *
@@ -15,6 +22,8 @@ import { PlainError } from "./errors.js";
  * @property {number} progress the share in [0, 1] that has gone out
  * @property {PlainError | null} error
  * @property {Transcript | null} transcript
+ * @property {boolean} recorded whether this page alone has its sound
+ * @property {boolean} saved whether that is kept elsewhere, too
  *
  * @typedef {{onSent: (share: number) => void, signal: AbortSignal}} During
  * @typedef {(file: File, during: During) => Promise<Transcript>} Work
@@ -40,34 +49,36 @@ export class Queue extends EventTarget {
   }
 
   /**
-   * Add a file; with a transcript it is done.
+   * Add a file, and what is known of it.
    *
    * @param {File} file
-   * @param {Transcript | null} [transcript]
+   * @param {Known} [known]
    * @returns {Item}
    */
-  add(file, transcript = null) {
+  add(file, { transcript, error, recorded = false } = {}) {
     this.lastId += 1;
     /** @type {Item} */
-    const item = { id: this.lastId, file, state: "waiting", progress: 0, error: null, transcript };
+    const item = {
+      id: this.lastId,
+      file,
+      state: error ? "failed" : transcript ? "done" : "waiting",
+      progress: 0,
+      error: error ?? null,
+      transcript: transcript ?? null,
+      recorded,
+      saved: false,
+    };
     this.items.push(item);
-    this.change(item, { state: transcript ? "done" : "waiting" });
+    this.change(item, {});
     this.next();
     return item;
   }
 
-  /**
-   * Add a file that is refused before it is sent.
-   *
-   * @param {File} file
-   * @param {PlainError} error
-   */
-  addRefused(file, error) {
-    this.lastId += 1;
-    /** @type {Item} */
-    const item = { id: this.lastId, file, state: "failed", progress: 0, error, transcript: null };
-    this.items.push(item);
-    this.change(item, {});
+  /** @returns {boolean} whether something would be lost if the page were left */
+  get hasUnsaved() {
+    return this.items.some(
+      (item) => (item.recorded && !item.saved) || OPEN.includes(item.state),
+    );
   }
 
   /** @param {Item} item */

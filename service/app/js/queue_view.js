@@ -1,6 +1,6 @@
 /** The list of files, as the page shows it. */
 
-import { find, icon, make } from "./dom.js";
+import { find, icon, make, save } from "./dom.js";
 import { lengthOf, shortSize } from "./formats.js";
 
 /** @typedef {import("./queue.js").Item} Item */
@@ -31,6 +31,7 @@ export class QueueView {
     this.list = find("#queue");
     /** @type {Map<number, HTMLLIElement>} */
     this.rows = new Map();
+    this.revealing = false;
     queue.addEventListener("change", (event) =>
       this.show(/** @type {CustomEvent} */ (event).detail),
     );
@@ -67,15 +68,33 @@ export class QueueView {
     const row = make("li", { class: "item" });
     this.rows.set(item.id, row);
     this.list.append(row);
-    this.list.scrollTop = this.list.scrollHeight;
+    this.reveal(row);
     return row;
+  }
+
+  /**
+   * Scroll to the first of the files that come together.
+   *
+   * @param {HTMLLIElement} row
+   */
+  reveal(row) {
+    if (this.revealing) return;
+    this.revealing = true;
+    requestAnimationFrame(() => {
+      this.revealing = false;
+      this.list.scrollTop = row.offsetTop - this.list.offsetTop;
+    });
   }
 
   /** @param {Item} item */
   drop(item) {
-    this.rows.get(item.id)?.remove();
+    const row = this.rows.get(item.id);
+    const had = row?.contains(document.activeElement);
+    const next = row?.nextElementSibling ?? row?.previousElementSibling;
+    row?.remove();
     this.rows.delete(item.id);
     this.count();
+    if (had) find(next ? ".item-actions button:last-child" : "#choose", next ?? document).focus();
   }
 
   count() {
@@ -140,6 +159,12 @@ export class QueueView {
       button.addEventListener("click", act);
       actions.append(button);
     };
+    if (item.recorded) {
+      add("Save the sound of", "download", () => {
+        save(item.file.name, item.file, item.file.type);
+        item.saved = true;
+      });
+    }
     if (item.state in NEWS) {
       add(item.state === "done" ? "Transcribe again" : "Try again", "again", () =>
         queue.retry(item),

@@ -3,7 +3,7 @@
 import { find } from "./dom.js";
 import { shortTime } from "./formats.js";
 import { openMicrophone } from "./microphone.js";
-import { toWav } from "./wav.js";
+import { toWav, wavSeconds } from "./wav.js";
 
 /** @typedef {import("./microphone.js").Samples} Samples */
 
@@ -45,10 +45,11 @@ export class Recorder {
   }
 
   /**
-   * @param {number} rateHz
-   * @param {number} maxDurationS
+   * Record until it is ended, or as much as the server takes of it.
+   *
+   * @param {import("./api.js").Limits} limits
    */
-  async start(rateHz, maxDurationS) {
+  async start({ rateHz, maxDurationS, maxBytes }) {
     this.chunks = [];
     this.numSamples = 0;
     this.wanted = true;
@@ -56,9 +57,10 @@ export class Recorder {
     const onChunk = (/** @type {Samples} */ samples, /** @type {number} */ peak) => {
       this.chunks.push(samples);
       this.numSamples += samples.length;
-      const seconds = this.numSamples / (this.microphone?.rateHz ?? rateHz);
+      const ownRateHz = this.microphone?.rateHz ?? rateHz;
+      const seconds = this.numSamples / ownRateHz;
       this.meter.show(peak, seconds);
-      if (seconds > maxDurationS - 1) this.onFull();
+      if (seconds > Math.min(maxDurationS, wavSeconds(maxBytes, ownRateHz)) - 1) this.onFull();
     };
     const microphone = await openMicrophone(rateHz, { onChunk, onLost: this.onFull });
     if (this.wanted) this.microphone = microphone;

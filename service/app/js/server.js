@@ -7,6 +7,8 @@ import { shortSize } from "./formats.js";
 import { askForKey } from "./key.js";
 
 const AGAIN_MS = 5000;
+/** @type {[string, string]} */
+const EMPTY = ["This file is empty.", "Record it again, or choose another."];
 
 /** Asks until a model answers, and says in the page's head what it heard. */
 export class Server {
@@ -39,12 +41,12 @@ export class Server {
    * Return why a file cannot be sent, if so.
    *
    * @param {File} file
-   * @returns {PlainError | null}
+   * @returns {PlainError | undefined}
    */
   refusal(file) {
-    if (!file.size) return new PlainError(400, { detail: "the file is empty" });
+    if (!file.size) return new PlainError(400, { words: EMPTY });
     const { maxBytes } = this.limits;
-    if (file.size <= maxBytes) return null;
+    if (file.size <= maxBytes) return;
     return new PlainError(413, {
       detail: `at most ${shortSize(maxBytes)}; this is ${shortSize(file.size)}`,
     });

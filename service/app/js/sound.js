@@ -29,8 +29,7 @@ export class Sound {
       onEnd: (problem) => this.enter("idle", problem),
     });
     find("#record").addEventListener("click", () => {
-      const { rateHz, maxDurationS } = limits();
-      void this.start("recording", () => this.recorder.start(rateHz, maxDurationS));
+      void this.start("recording", () => this.recorder.start(limits()));
     });
     find("#caption").addEventListener("click", () => {
       void this.start("live", () => this.captions.start(limits().rateHz, decoding()));

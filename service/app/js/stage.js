@@ -7,11 +7,15 @@ import { Words } from "./words.js";
 
 /** @typedef {import("./queue.js").Item} Item */
 
+const COPY = "Copy text";
+const COPIED_MS = 4_000;
+
 /** Shows one item of the queue. */
 export class Stage {
   constructor() {
     /** @type {Item | null} */
     this.item = null;
+    this.copying = 0;
     this.words = new Words(find("#words"), (timeS) => this.player.seek(timeS));
     this.player = new Player((timeS) => this.words.light(timeS, !this.player.audio.paused));
     find("#copy").addEventListener("click", () => void this.copy());
@@ -27,7 +31,8 @@ export class Stage {
     find("#empty").hidden = true;
     find("#result-name").textContent = item.file.name;
     find("#result-facts").textContent = factsOf(transcript);
-    find("#copy-label").textContent = "Copy text";
+    clearTimeout(this.copying);
+    find("#copy-label").textContent = COPY;
     this.words.show(transcript.words);
     find("#no-words").hidden = transcript.words.length > 0;
     find("#shades").hidden = !transcript.words.some((word) => word.confidence !== null);
@@ -44,8 +49,11 @@ export class Stage {
 
   async copy() {
     const copied = await copy(this.item?.transcript?.text ?? "");
-    find("#copy-label").textContent = copied ? "Copied" : "Not allowed";
-    find("#news").textContent = copied ? "Text copied" : "The browser does not allow copying";
+    find("#copy-label").textContent = copied ? "Copied" : "Press Ctrl+C";
+    find("#news").textContent = copied ? "Text copied" : "The text is selected; press Ctrl+C to copy it";
+    if (!copied) getSelection()?.selectAllChildren(find("#words"));
+    clearTimeout(this.copying);
+    this.copying = setTimeout(() => (find("#copy-label").textContent = COPY), COPIED_MS);
   }
 
   /** @param {typeof FORMATS[number]} format */

@@ -3,6 +3,15 @@
 const HEADER_BYTES = 44;
 
 /**
+ * Return how long a file of so many bytes can be.
+ *
+ * @param {number} maxBytes
+ * @param {number} rateHz
+ * @returns {number} seconds
+ */
+export const wavSeconds = (maxBytes, rateHz) => (maxBytes - HEADER_BYTES) / (2 * rateHz);
+
+/**
  * Return a WAV file's content.
  *
  * @param {Int16Array<ArrayBuffer>[]} chunks in order
