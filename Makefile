@@ -7,7 +7,7 @@ SHELL := /bin/bash
 
 export TF_CPP_MIN_LOG_LEVEL ?= 3
 
-.PHONY: run install test lint format bench bench-concurrency bench-cost bench-live bench-live-models bench-precisions bench-serving bench-uploads bench-load bench-hostile bench-decoding bench-language-models bench-training bench-training-step transcribe english-small clean
+.PHONY: run install test lint format bench bench-concurrency bench-cost bench-live bench-live-choices bench-precisions bench-serving bench-uploads bench-load bench-hostile bench-decoding bench-language-models bench-training bench-training-step transcribe english-small clean
 
 run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 	$(BIN)/python api.py
@@ -45,12 +45,12 @@ bench-serving: $(INSTALLED)  ## measure TensorFlow Serving's stand-in, and a rem
 	$(BIN)/python -m benchmarks.serving
 
 SPEECH_CLIPS ?= Data/samples
-bench-live: $(INSTALLED)  ## measure live captions: delays, words taken back, speakers at a time; SPEECH_CLIPS=folder or manifest
-	$(BIN)/python -m benchmarks.live $(SPEECH_CLIPS)
-
 MODELS ?= Models/english-small
-bench-live-models: $(INSTALLED)  ## compare MODELS="Models/a Models/b" by their live captions of SPEECH_CLIPS
-	$(BIN)/python -m benchmarks.live_models $(SPEECH_CLIPS) $(MODELS)
+bench-live: $(INSTALLED)  ## measure live captions of MODELS: delays, words taken back, speakers at a time; SPEECH_CLIPS=folder or manifest
+	$(BIN)/python -m benchmarks.live $(SPEECH_CLIPS) $(MODELS)
+
+bench-live-choices: $(INSTALLED)  ## compare when live captions show a word, and when an utterance ends
+	$(BIN)/python -m benchmarks.live_choices $(SPEECH_CLIPS)
 
 bench-uploads: $(INSTALLED)  ## measure uploads, one by one and batched, at 1, 4, 16 and 64 clients
 	$(BIN)/python -m benchmarks.uploads

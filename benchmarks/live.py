@@ -1,11 +1,12 @@
 """Live captions: how soon they come, how many words they take back, how many speakers fit.
 
-Run it with `make bench-live SPEECH_CLIPS=FOLDER`. The service is `api.py` with the bundled model, a
-process of its own on the same cores as the speakers. A speaker sends clips of real speech, trimmed
-to their first and last sound, with pauses of faint noise, in chunks of 40 ms, each when its last
-sample would have been spoken. The delay of a final counts from the moment at which the last sample
-of a clip was spoken to the moment at which the final with that clip's end was received: the silence
-that ends an utterance is in it.
+Run it with `make bench-live SPEECH_CLIPS=FOLDER`, and `MODELS="Models/a Models/b"` for others than
+the bundled one. Each model's captions are first made in this process (`benchmarks.live_readers`).
+Then the service is `api.py` with the model, a process of its own on the same cores as the speakers.
+A speaker sends clips of real speech, trimmed to their first and last sound, with pauses of faint
+noise, in chunks of 40 ms, each when its last sample would have been spoken. The delay of a final
+counts from the moment at which the last sample of a clip was spoken to the moment at which the
+final with that clip's end was received: the silence that ends an utterance is in it.
 """
 
 from __future__ import annotations
@@ -22,23 +23,22 @@ from typing import Any
 
 import numpy as np
 from rich.console import Console
-from rich.table import Table
 from websockets.asyncio.client import ClientConnection, connect
 
 from benchmarks import uploads
-from benchmarks.live_choices import Remembering, compare_showing, compare_silences
-from benchmarks.live_clips import Clip, Talk, count_words, make_talk, read_clips
+from benchmarks.live_clips import Clip, Talk, count_words, make_talk, read_clips, show
+from benchmarks.live_readers import compare_readers
 from benchmarks.machine import describe_machine
 from captions.settings import CaptionConfig
 from captions.sources import to_pcm
-from predictor import Predictor, load_predictor
+from predictor import load_predictor
 from service_config import ServerConfig
 from speech.audio import write_atomically
 from speech.config_json import to_json
 from terminal import exit_codes
 
 SPEAKERS = (1, 2, 4, 8, 16, 32)
-TALK_S = 30.0
+TALK_S, FEWEST_S = 30.0, 150.0  # of each speaker, of all together
 WARM_UP_SPEAKERS, WARM_UP_S = 2, 45.0
 PAUSE_S = 1.2
 CHUNK_S = 0.04
@@ -172,60 +172,44 @@ def measure_all(clips: Sequence[Clip], rate_hz: int, *, model: Path) -> list[dic
         url = f"ws://{uploads.HOST}:{port}/v1/stream"
         measure(url, make_talks(clips, WARM_UP_SPEAKERS, rate_hz, duration_s=WARM_UP_S), rate_hz)
         for count in SPEAKERS:
-            talks = make_talks(clips, count, rate_hz, duration_s=TALK_S)
+            duration_s = max(TALK_S, FEWEST_S / count)
+            talks = make_talks(clips, count, rate_hz, duration_s=duration_s)
             rows.append(measure(url, talks, rate_hz))
             if rows[-1]["final_delay_p95_ms"] > 1000 * REAL_TIME_S:
                 break
     return rows
 
 
-def compare(clips: Sequence[Clip], predictor: Predictor) -> dict[str, Any]:
-    """Return what was chosen between, on a machine that is never behind."""
-    remembering = Predictor(Remembering(predictor.backend), decoder=predictor.decoder)
-    return {
-        "showing": compare_showing(remembering, clips, ["greedy", "beam"]),
-        "silences": compare_silences(remembering, clips),
-    }
-
-
-def show(console: Console, title: str, rows: Sequence[dict[str, Any]]) -> None:
-    """Print rows as a table."""
-    table = Table(title=title)
-    for name in rows[0]:
-        table.add_column(name.replace("_", " "), justify="right")
-    for row in rows:
-        cells = (f"{v:.3g}" if isinstance(v, float) and v < 100 else v for v in row.values())
-        table.add_row(*(f"{v:.0f}" if isinstance(v, float) else str(v) for v in cells))
-    console.print(table)
+def measure_model(model: Path, source: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return a model's rows: `readers` of this process, `speakers` of the service."""
+    predictor = load_predictor(ServerConfig(model=model, compile_clips=False))
+    clips = read_clips(source, predictor.audio, predictor.pipeline.alphabet)
+    rate_hz, readers = predictor.audio.sample_rate_hz, compare_readers(predictor, clips)
+    name = predictor.pipeline.name
+    del predictor
+    speakers = [{"model": name, **row} for row in measure_all(clips, rate_hz, model=model)]
+    return {"readers": readers, "speakers": speakers}
 
 
 def main() -> None:
     """Measure, print, write."""
     load_before = round(os.getloadavg()[0], 1)  # others' work delays captions
     source = Path(sys.argv[1] if len(sys.argv) > 1 else "Data/samples")
+    models = [Path(model) for model in sys.argv[2:]] or [uploads.MODEL]
     with exit_codes():
-        predictor = load_predictor(ServerConfig(model=uploads.MODEL, compile_clips=False))
-        clips = read_clips(source, predictor.audio, predictor.pipeline.alphabet)
-        rate_hz = predictor.audio.sample_rate_hz
-        choices = compare(clips, predictor)
-        del predictor
-        speakers = measure_all(clips, rate_hz, model=uploads.MODEL)
-    carried = [r["speakers"] for r in speakers if r["final_delay_p95_ms"] <= 1000 * REAL_TIME_S]
-    console, machine = Console(width=160), describe_machine()
+        found = [measure_model(model, source) for model in models]
+    rows = {key: [row for one in found for row in one[key]] for key in ("readers", "speakers")}
+    console, machine = Console(width=200), describe_machine()
     console.print(machine)
-    show(console, "when a word is shown", choices["showing"])
-    show(console, "when an utterance ends", choices["silences"])
-    show(console, "speakers in real time", speakers)
+    show(console, "captions of clips", rows["readers"])
+    show(console, "speakers in real time", rows["speakers"])
     result = {
-        "command": "make bench-live SPEECH_CLIPS=FOLDER",
+        "command": 'make bench-live SPEECH_CLIPS=FOLDER MODELS="…"',
         "machine": machine,
         "load_average_before": load_before,
-        "clips": len(clips),
-        "clips_s": sum(len(clip.waveform) for clip in clips) / rate_hz,
         "config": to_json(CaptionConfig()),
-        **choices,
-        "speakers": speakers,
-        "speakers_in_real_time": max(carried, default=0),
+        "keeps_up_within_s": REAL_TIME_S,
+        **rows,
     }
     write_atomically(RESULTS, json.dumps(result, indent=2) + "\n")
     console.print(f"wrote {RESULTS}")

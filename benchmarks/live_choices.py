@@ -1,34 +1,45 @@
 """What live captions could be like: when to show a word, when an utterance ends.
 
-On a machine that is never behind: audio is fed in steps of 40 ms, and no clock is read.
+Run it with `make bench-live-choices SPEECH_CLIPS=FOLDER`. On a machine that is never behind: audio
+is fed in steps of 40 ms, and no clock is read.
 """
 
 from __future__ import annotations
 
+import json
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import jiwer
 import numpy as np
 from numpy.typing import NDArray
+from rich.console import Console
 
-from benchmarks.live_clips import Clip, count_words, make_talk
+from benchmarks import uploads
+from benchmarks.live_clips import Clip, count_words, make_talk, read_clips, show
+from benchmarks.machine import describe_machine
 from captions.events import Caption
 from captions.session import CaptionSession
 from captions.settings import CaptionConfig
 from captions.stability import Committing, Stabiliser, Words, num_common
-from predictor import Predictor
+from predictor import Predictor, load_predictor
+from service_config import ServerConfig
 from serving.backend import Backend
-from speech.audio import Waveform
+from speech.audio import Waveform, write_atomically
+from speech.config_json import to_json
 from speech.pipeline import Pipeline
 from speech.transcript import Word
+from terminal import exit_codes
 
 STEP_S = 0.04
 PAUSE_S = 1.2
 SILENCES_S = (0.35, 0.4, 0.5, 0.7, 1.0)
+RESULTS = Path("benchmarks/results/live_choices.json")
 
 
 class HoldingBack:
@@ -194,3 +205,33 @@ def compare_silences(predictor: Predictor, clips: Sequence[Clip]) -> list[dict[s
 def _alone(predictor: Predictor, clip: Clip) -> Waveform:
     rate_hz = predictor.audio.sample_rate_hz
     return make_talk([clip], pause_s=PAUSE_S, sample_rate_hz=rate_hz).waveform
+
+
+def main() -> None:
+    """Measure, print, write."""
+    source = Path(sys.argv[1] if len(sys.argv) > 1 else "Data/samples")
+    with exit_codes():
+        loaded = load_predictor(ServerConfig(model=uploads.MODEL, compile_clips=False))
+        clips = read_clips(source, loaded.audio, loaded.pipeline.alphabet)
+        predictor = Predictor(Remembering(loaded.backend), decoder=loaded.decoder)
+        showing = compare_showing(predictor, clips, ["greedy", "beam"])
+        silences = compare_silences(predictor, clips)
+    console, machine = Console(width=160), describe_machine()
+    console.print(machine)
+    show(console, "when a word is shown", showing)
+    show(console, "when an utterance ends", silences)
+    result = {
+        "command": "make bench-live-choices SPEECH_CLIPS=FOLDER",
+        "machine": machine,
+        "clips": len(clips),
+        "clips_s": sum(len(clip.waveform) for clip in clips) / loaded.audio.sample_rate_hz,
+        "config": to_json(CaptionConfig()),
+        "showing": showing,
+        "silences": silences,
+    }
+    write_atomically(RESULTS, json.dumps(result, indent=2) + "\n")
+    console.print(f"wrote {RESULTS}")
+
+
+if __name__ == "__main__":
+    main()

@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from rich.console import Console
+from rich.table import Table
 
 from config import AudioConfig
 from speech.alphabet import Alphabet, normalise
@@ -109,3 +111,14 @@ def count_words(captions: Iterable[Mapping[str, Any]]) -> dict[str, int]:
         final += len(words) if caption["type"] == "final" else 0
         before[caption["id"]] = words
     return {"shown": shown, "changed": changed, "final": final}
+
+
+def show(console: Console, title: str, rows: Sequence[dict[str, Any]]) -> None:
+    """Print rows as a table."""
+    table = Table(title=title)
+    for name in rows[0]:
+        table.add_column(name.replace("_", " "), justify="right")
+    for row in rows:
+        cells = (f"{v:.3g}" if isinstance(v, float) and v < 100 else v for v in row.values())
+        table.add_row(*(f"{v:.0f}" if isinstance(v, float) else str(v) for v in cells))
+    console.print(table)

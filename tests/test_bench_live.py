@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from benchmarks import live, live_choices, live_models, uploads
+from benchmarks import live, live_choices, uploads
 from benchmarks.live_clips import Clip, count_words, make_talk, read_clips, trimmed
 from captions.events import Final, Partial
 from config import AudioConfig
@@ -83,48 +83,39 @@ def test_a_folder_s_clips_have_the_texts_of_its_metadata(tmp_path: Path) -> None
         read_clips(tmp_path / "nothing", AudioConfig(), Alphabet())
 
 
-@pytest.fixture
-def short(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(live, "SPEAKERS", (1, 2))
-    monkeypatch.setattr(live, "TALK_S", 3.0)
-    monkeypatch.setattr(live, "WARM_UP_S", 1.0)
-    monkeypatch.setattr(live, "REAL_TIME_S", 60.0)
-
-
-@pytest.mark.usefixtures("short")
-def test_a_model_s_windows_and_streams_are_compared(
+def test_a_model_s_windows_and_streams_are_measured(
     streaming_model: TinyModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_ljspeech(tmp_path / "clips", {"a": "one two", "b": "three"})
-    monkeypatch.setattr(live, "SPEAKERS", (1,))
-    monkeypatch.setattr(live_models, "RESULTS", tmp_path / "models.json")
-    model = str(streaming_model.folder)
-    monkeypatch.setattr(sys, "argv", ["live_models", str(tmp_path / "clips"), model])
-    live_models.main()
-    result = json.loads((tmp_path / "models.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(live, "SPEAKERS", (1, 2))
+    monkeypatch.setattr(live, "TALK_S", 3.0)
+    monkeypatch.setattr(live, "FEWEST_S", 3.0)
+    monkeypatch.setattr(live, "WARM_UP_S", 1.0)
+    monkeypatch.setattr(live, "REAL_TIME_S", 60.0)
+    monkeypatch.setattr(live, "RESULTS", tmp_path / "live.json")
+    monkeypatch.setattr(sys, "argv", ["live", str(tmp_path / "clips"), str(streaming_model.folder)])
+    live.main()
+    result = json.loads((tmp_path / "live.json").read_text(encoding="utf-8"))
     window, stream = result["readers"]
     assert (window["reads"], stream["reads"]) == ("window", "stream")
     assert window["wer_captions"] == stream["wer_captions"] > 0
     assert min(window["cpu_s_per_s_of_audio"], stream["cpu_s_per_s_of_audio"]) > 0
-    assert [row["speakers"] for row in result["speakers"]] == [1]
-
-
-@pytest.mark.usefixtures("short")
-def test_everything_is_measured(
-    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    write_ljspeech(tmp_path / "clips", {"a": "one two", "b": "three"})
-    monkeypatch.setattr(uploads, "MODEL", model_folder)
-    monkeypatch.setattr(live, "RESULTS", tmp_path / "live.json")
-    monkeypatch.setattr(sys, "argv", ["live", str(tmp_path / "clips")])
-    live.main()
-    result = json.loads((tmp_path / "live.json").read_text(encoding="utf-8"))
     assert [row["speakers"] for row in result["speakers"]] == [1, 2]
-    assert result["speakers_in_real_time"] == 2
     for row in result["speakers"]:
         assert 0 < row["final_delay_p50_ms"] <= row["final_delay_p95_ms"]
         assert row["partials_per_s"] > 0
         assert 0 <= row["words_changed_of_shown"] <= 1
+
+
+def test_choices_are_compared(
+    model_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write_ljspeech(tmp_path / "clips", {"a": "one two", "b": "three"})
+    monkeypatch.setattr(uploads, "MODEL", model_folder)
+    monkeypatch.setattr(live_choices, "RESULTS", tmp_path / "choices.json")
+    monkeypatch.setattr(sys, "argv", ["live_choices", str(tmp_path / "clips")])
+    live_choices.main()
+    result = json.loads((tmp_path / "choices.json").read_text(encoding="utf-8"))
     assert len(result["showing"]) == 2 * len(live_choices.SHOWING)
     assert [row["endpoint_silence_s"] for row in result["silences"]] == [
         None,
