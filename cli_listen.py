@@ -49,7 +49,7 @@ def listen(
 ) -> None:
     """Print what is said, while it is said; Ctrl-C ends it, and prints the last words.
 
-    A microphone needs `pip install 'speech-to-text[microphone]'`.
+    A microphone needs `pip install -e '.[microphone]'`.
 
     Example: `stt listen`
 

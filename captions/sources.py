@@ -19,7 +19,7 @@ from speech.audio import PCM_SCALE, Waveform
 
 CHUNK_S = 0.04
 _MAX_WAITING = 1500  # chunks: a minute
-_EXTRA = "pip install 'speech-to-text[microphone]'"
+_EXTRA = "pip install -e '.[microphone]'"
 _LIBRARY = "on Debian and Ubuntu the package libportaudio2, elsewhere PortAudio"
 
 

@@ -33,7 +33,7 @@ def open_tracing(environment: Mapping[str, str]) -> TracerProvider | None:
     except ImportError as error:
         logger.warning(
             "OTEL_EXPORTER_OTLP_ENDPOINT is set, and nothing is traced: %s; "
-            "needed: pip install 'speech-to-text[otel]'",
+            "needed: pip install -e '.[otel]'",
             error,
         )
         return None

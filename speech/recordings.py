@@ -150,7 +150,7 @@ def _media(
     if not has_media():
         raise UnsupportedAudioError(
             f"got {container.name} audio, which cannot be read here without PyAV; needed: "
-            "pip install '.[media]' where it runs, or a file of WAV, FLAC, MP3 or Ogg"
+            "pip install -e '.[media]' where it runs, or a file of WAV, FLAC, MP3 or Ogg"
         )
     with opened_media(file, container.demuxer, given_up=given_up) as source:
         yield source

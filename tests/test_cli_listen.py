@@ -142,7 +142,7 @@ def test_a_microphone_needs_an_extra(run, model_folder: Path, monkeypatch) -> No
     monkeypatch.setitem(sys.modules, "sounddevice", None)
     result = run("--model", model_folder)
     assert result.exit_code == 3
-    assert "pip install 'speech-to-text[microphone]'" in " ".join(result.stderr.split())
+    assert "pip install -e '.[microphone]'" in " ".join(result.stderr.split())
 
 
 def test_a_microphone_needs_a_device_and_its_library() -> None:

@@ -135,4 +135,4 @@ def test_without_the_packages_a_warning_says_what_to_install(
     with caplog.at_level(logging.WARNING, logger="stt.api"):
         assert open_tracing(ENDPOINT) is None
     assert "nothing is traced: " in caplog.text
-    assert "needed: pip install 'speech-to-text[otel]'" in caplog.text
+    assert "needed: pip install -e '.[otel]'" in caplog.text

@@ -146,7 +146,7 @@ def test_the_command_names_the_extra_before_it_trains(
     args = ["train", str(tmp_path), "--output", str(tmp_path / "run"), "--track", "mlflow"]
     result = CliRunner().invoke(app, args)
     assert result.exit_code == 1
-    assert "pip install '.[mlflow]'" in result.output
+    assert "pip install -e '.[mlflow]'" in result.output
     assert not (tmp_path / "run").exists()
 
 

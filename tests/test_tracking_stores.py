@@ -181,7 +181,7 @@ def test_wandb_offline_keeps_all_in_the_folder(
     monkeypatch: pytest.MonkeyPatch,
     hosts_asked: list[str],
 ) -> None:
-    pytest.importorskip("wandb", reason="an extra: pip install '.[wandb]'")
+    pytest.importorskip("wandb", reason="an extra: pip install -e '.[wandb]'")
     monkeypatch.setenv("WANDB_MODE", "offline")
     monkeypatch.setenv("WANDB_SILENT", "true")
     for name in ("WANDB_DATA_DIR", "WANDB_CACHE_DIR", "WANDB_CONFIG_DIR"):

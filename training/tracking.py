@@ -112,7 +112,7 @@ def make_tracker(name: str, output: Path) -> Tracker:
     except ImportError as error:
         raise SpeechToTextError(
             f"tracking with {name} needs a package that is not installed ({error}); "
-            f"needed: pip install '.[{name}]'"
+            f"needed: pip install -e '.[{name}]'"
         ) from error
 
 
