@@ -150,7 +150,7 @@ def test_a_quicktime_file_that_begins_with_something_else(first: bytes) -> None:
 def test_without_pyav_the_extra_is_named(kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     content = encode(kind, chirp(1.0, 48_000), 48_000)
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UnsupportedAudioError, match=r"pip install '.\[media\]'"):
+    with pytest.raises(UnsupportedAudioError, match=r"pip install -e '.\[media\]'"):
         read(content)
 
 

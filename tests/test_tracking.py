@@ -132,7 +132,7 @@ def test_a_missing_package_is_named_with_its_extra(
     for name in ("mlflow", "wandb"):
         monkeypatch.setitem(sys.modules, name, None)
         monkeypatch.delitem(sys.modules, f"training.tracking_{name}", raising=False)
-        with pytest.raises(SpeechToTextError, match=rf"needed: pip install '\.\[{name}\]'"):
+        with pytest.raises(SpeechToTextError, match=rf"needed: pip install -e '\.\[{name}\]'"):
             make_tracker(name, tmp_path)
     with pytest.raises(ValueError, match="got the tracker 'aim'; needed: one of mlflow, wandb"):
         make_tracker("aim", tmp_path)
