@@ -73,7 +73,8 @@ class LimitsConfig:
     Args:
         rate_per_minute: requests of a client, so many at once at most; no limit if None.
         max_per_client: requests of a client at a time; no limit if None.
-        body_timeout_s: longest time in which a request's body arrives; its head has 30 s.
+        body_timeout_s: longest time in which a request's body arrives, and in which what is sent of
+            its answer at a time is taken; its head has 30 s.
         max_bodies_bytes: of the bodies of all requests that are there; one alone may be larger.
         graceful_s: longest time for what runs to end when the service is told to.
     """
@@ -117,7 +118,8 @@ class LiveConfig:
 
     Args:
         max_sessions: at a time.
-        idle_s: longest time without audio or keepalive, or in which a client reads nothing.
+        idle_s: longest time without audio or keepalive, and at most 30 s of it in which a client
+            does not take what it is sent.
         max_session_s: longest session.
         max_buffered_s: of audio that waits for the model; then no more is read from the client.
         max_message_bytes: of one message.

@@ -72,7 +72,10 @@ class LiveSessions:
 async def stream(socket: WebSocket) -> None:
     """Caption what is said; docs/live.md has the messages."""
     is_offered = SUBPROTOCOL in socket.scope["subprotocols"]
-    await socket.accept(subprotocol=SUBPROTOCOL if is_offered else None)
+    try:
+        await socket.accept(subprotocol=SUBPROTOCOL if is_offered else None)
+    except OSError:  # the client has gone already
+        return
     sessions: LiveSessions = socket.app.state.live
     metrics: Metrics = socket.app.state.metrics
     session, started = LiveSession(socket, sessions.config), time.perf_counter()

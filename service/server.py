@@ -10,11 +10,11 @@ from math import ceil
 import uvicorn
 from fastapi import FastAPI
 
-from service.connections import timed_connections
+from service.connections import live_connections, timed_connections
 from service.live import LiveSessions
 from service_config import ServerConfig
 
-_HEAD_TIMEOUT_S = 30.0
+_HEAD_TIMEOUT_S, _LIVE_TAKE_TIMEOUT_S = 30.0, 30.0
 _LONGEST_FINALS_S, _LOOK_S = 15.0, 0.1
 
 
@@ -52,6 +52,7 @@ def make_server(app: FastAPI, config: ServerConfig, *, log_level: str | int = "w
     Pings keep connections open on their way, but a pong may be late: it comes behind the audio
     that waits. Audio does not compress.
     """
+    body_timeout_s, idle_s = config.limits.body_timeout_s, config.live.idle_s
     return Server(
         app,
         uvicorn.Config(
@@ -61,9 +62,11 @@ def make_server(app: FastAPI, config: ServerConfig, *, log_level: str | int = "w
             log_config=None,
             log_level=log_level,
             access_log=False,
-            http=timed_connections(min(_HEAD_TIMEOUT_S, config.limits.body_timeout_s)),
+            http=timed_connections(
+                min(_HEAD_TIMEOUT_S, body_timeout_s), take_timeout_s=body_timeout_s
+            ),
             timeout_graceful_shutdown=config.limits.graceful_s,
-            ws="websockets-sansio",
+            ws=live_connections(take_timeout_s=min(_LIVE_TAKE_TIMEOUT_S, idle_s)),
             ws_max_size=config.live.max_message_bytes,
             ws_ping_timeout=None,
             ws_per_message_deflate=False,

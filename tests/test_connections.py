@@ -29,7 +29,7 @@ class Server:
             assert self.go_on.wait(60)
             return "at last"
 
-        http = timed_connections(TIMEOUT_S)
+        http = timed_connections(TIMEOUT_S, take_timeout_s=60)
         self.uvicorn = uvicorn.Server(uvicorn.Config(app, log_level="error", http=http))
         self.listener = socket.create_server(("127.0.0.1", 0))
 
