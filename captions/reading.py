@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -76,6 +77,10 @@ class WindowReader:
         return self._reading.predictor.transcribe_clip(samples, options, given_up=given_up)
 
 
+class NoStreamsError(ValueError):
+    """The model computes no clip while it is heard."""
+
+
 class StreamReader:
     """Carries a network's state from window to window, and decodes all that it gave so far.
 
@@ -84,7 +89,7 @@ class StreamReader:
     """
 
     def __init__(self, reading: Reading) -> None:
-        """Read with a model that has streams; `ValueError` if it has none."""
+        """Read with a model that has streams; `NoStreamsError` if it has none."""
         self._reading = reading
         self._last: tuple[Span, Transcript] | None = None
         self._restart(0)
@@ -108,7 +113,7 @@ class StreamReader:
     def _restart(self, start: int) -> None:
         stream = self._reading.predictor.open_stream()
         if stream is None:
-            raise ValueError("the model has no streams; needed: forward GRUs, in this process")
+            raise NoStreamsError("the model has no streams; needed: forward GRUs, in this process")
         self._stream, self._start, self._end = stream, start, start
         self._log_probs: list[NDArray[np.float32]] = []
 
@@ -140,6 +145,7 @@ class StreamReader:
 
 def make_reader(reading: Reading, *, streams: bool) -> Reader:
     """Return a reader that carries the network's state, if that is wanted and the model can."""
-    if streams and reading.predictor.open_stream() is not None:
-        return StreamReader(reading)
+    if streams:
+        with suppress(NoStreamsError):
+            return StreamReader(reading)
     return WindowReader(reading)

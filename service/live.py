@@ -81,15 +81,8 @@ async def stream(socket: WebSocket) -> None:
     session, started = LiveSession(socket, sessions.config), time.perf_counter()
     try:
         with sessions.place(session), metrics.live_sessions.track_inprogress():
-            code = await session.run(sessions.threads)
+            await session.run(sessions.threads)
     except LiveError as error:
-        code = await session.refuse(error)
-    metrics.count_audio(socket.scope, audio_s=session.duration_s)
-    logger.info(
-        "%s WS %s -> %d, %.1f s of audio in %.1f s",
-        session.id,
-        PATH,
-        code,
-        session.duration_s,
-        time.perf_counter() - started,
-    )
+        await session.refuse(error)
+    elapsed_s = time.perf_counter() - started
+    logger.info("%s heard %.1f s of audio in %.1f s", session.id, session.duration_s, elapsed_s)

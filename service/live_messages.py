@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, Field, TypeAdapter, ValidationError
 
 from captions.pcm import MAX_RATE_HZ, MIN_RATE_HZ
+from service.languages import check_languages
 from service.upload_forms import DecodingFields
 from speech.alphabet import Alphabet
 from speech.decoding.decoder import DecodingOptions
@@ -17,7 +18,6 @@ class CloseCode(IntEnum):
     """Of RFC 6455, section 7.4.1, and of IANA's registry behind it."""
 
     NORMAL = 1000
-    GONE = 1001
     UNSUPPORTED = 1003
     INVALID = 1007
     POLICY = 1008
@@ -44,7 +44,9 @@ class Start(DecodingFields):
 
     type: Literal["start"]
     sample_rate_hz: int = Field(ge=MIN_RATE_HZ, le=MAX_RATE_HZ, strict=True)
-    language: str | None = Field(None, max_length=35, description="Taken, and not used.")
+    language: str | None = Field(
+        None, max_length=35, description="`en`, `en-GB`, `en_GB` or `english`."
+    )
     words: bool = Field(True, description="Captions with words, their times and confidence.")
 
     def options(self, alphabet: Alphabet) -> DecodingOptions:
@@ -89,6 +91,8 @@ def read_message(text: str) -> ClientMessage:
         return _MESSAGES.validate_json(text)
     except ValidationError as error:
         first = error.errors(include_url=False, include_context=False)[0]
+    if first["type"] == "string_unicode":
+        raise LiveError("invalid_json", "got text that is not UTF-8", CloseCode.INVALID)
     if first["type"] == "json_invalid":
         raise LiveError("invalid_json", f"got no JSON: {first['msg']}", CloseCode.INVALID)
     place = ".".join(str(part) for part in first["loc"])
@@ -97,11 +101,15 @@ def read_message(text: str) -> ClientMessage:
 
 
 def read_start(message: str | bytes) -> Start:
-    """Return what a client's first message says; `LiveError` if it is no start."""
+    """Return what a client's first message says; `LiveError` if it is no start that can be met."""
     needed = 'needed first: {"type": "start", "sample_rate_hz": 16000}, as text'
     if isinstance(message, bytes):
         raise LiveError("start_needed", f"got audio; {needed}", CloseCode.UNSUPPORTED)
     start = read_message(message)
     if not isinstance(start, Start):
         raise LiveError("start_needed", f"got {start.type}; {needed}", CloseCode.POLICY)
+    try:
+        check_languages([start.language] if start.language else [])
+    except ValueError as error:
+        raise LiveError("invalid_message", f"language: {error}", CloseCode.POLICY) from error
     return start

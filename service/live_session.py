@@ -8,7 +8,9 @@ import threading
 import time
 import uuid
 from collections.abc import Callable
-from typing import Any
+from contextlib import suppress
+from functools import partial
+from typing import Any, TypeVar
 
 from anyio import CapacityLimiter, fail_after
 from anyio.to_thread import run_sync
@@ -29,11 +31,14 @@ from service.live_messages import (
     read_message,
     read_start,
 )
+from service.metrics import Metrics
 from service.model import get_predictor
 from service.observer import ServiceObserver
 from service_config import LiveConfig
 
 logger = logging.getLogger("stt.api")
+
+T = TypeVar("T")
 
 _WORTHWHILE_S = 0.04
 
@@ -47,7 +52,7 @@ class LiveSession:
         self._ends_at = time.monotonic() + config.max_session_s
         self._given_up = threading.Event()
         self._captioner: Captioner | None = None
-        self._has_started = False
+        self._has_started, self._counted_s = False, 0.0
         self.inbox = Inbox()
 
     @property
@@ -55,41 +60,38 @@ class LiveSession:
         """Of the audio that was worked on."""
         return self._captioner.duration_s if self._captioner else 0.0
 
-    async def run(self, threads: CapacityLimiter) -> CloseCode:
+    async def run(self, threads: CapacityLimiter) -> None:
         """Caption until the client has enough, has gone, or is told why not; close the socket."""
         reading = asyncio.create_task(self._read())
         try:
             await self._work(threads)
             await self._socket.close(CloseCode.NORMAL)
         except LiveError as error:
-            return await self.refuse(error)
+            await self.refuse(error)
         except (WebSocketDisconnect, GivenUpError):
-            return CloseCode.GONE
+            return
         finally:
             reading.cancel()
-        return CloseCode.NORMAL
 
-    async def refuse(self, error: LiveError) -> CloseCode:
+    async def refuse(self, error: LiveError) -> None:
         """Say why and close the socket."""
-        try:
+        with suppress(WebSocketDisconnect):
             await self.say(error.to_json())
             await self._socket.close(error.close_code)
-        except WebSocketDisconnect:
-            return CloseCode.GONE
-        return error.close_code
 
     async def say(self, message: dict[str, Any]) -> None:
         """Send a message; `WebSocketDisconnect` if the client has gone, or does not read."""
         await self._socket.send_json(message)
 
-    async def _open(self, start: Start) -> _Hearing:
+    async def _open(self, start: Start, threads: CapacityLimiter) -> _Hearing:
         """Make what hears the audio, and say that it is ready."""
         try:
             predictor = await get_predictor(self._socket)
         except ModelUnavailableError as error:
             raise _unavailable(error) from error
         options = start.options(predictor.pipeline.alphabet)
-        self._captioner = CaptionSession(predictor, options=options, given_up=self._given_up)
+        open_session = partial(CaptionSession, predictor, options=options, given_up=self._given_up)
+        self._captioner = captioner = await self._run(open_session, threads=threads)
         model_rate_hz, rate_hz = predictor.audio.sample_rate_hz, start.sample_rate_hz
         self.inbox.set_sizes(
             max_bytes=round(self._config.max_buffered_s * rate_hz * SAMPLE_BYTES),
@@ -98,7 +100,7 @@ class LiveSession:
         ready = {"session": self.id, "model": predictor.pipeline.name, "sample_rate_hz": rate_hz}
         await self.say({"type": "ready", **ready})
         pcm = PcmStream(sample_rate_hz=rate_hz, model_rate_hz=model_rate_hz)
-        return _Hearing(self._captioner, pcm)
+        return _Hearing(captioner, pcm)
 
     async def _read(self) -> None:
         """Put what the client sends into the inbox; while that is full nothing is read."""
@@ -160,11 +162,15 @@ class LiveSession:
         start = await self.inbox.get()
         if not isinstance(start, Start):
             raise _reason(start)
-        hearing = await self._open(start)
+        hearing = await self._open(start, threads)
         observer: ServiceObserver = self._socket.app.state.observer
 
         async def caption(work: Callable[..., list[Caption]], *arguments: object) -> None:
-            for found in await self._run(work, *arguments, threads=threads):
+            try:
+                captions = await self._run(work, *arguments, threads=threads)
+            finally:
+                self._count_audio()
+            for found in captions:
                 if isinstance(found, Final):
                     observer.heard(found.text, round(found.end_s - found.start_s, 3))
                 await self.say(found.to_json(words=start.words))
@@ -181,9 +187,13 @@ class LiveSession:
             raise _reason(item)
         await self.say({"type": "closed", "duration_s": round(self.duration_s, 3)})
 
-    async def _run(
-        self, work: Callable[..., list[Caption]], *arguments: object, threads: CapacityLimiter
-    ) -> list[Caption]:
+    def _count_audio(self) -> None:
+        """Count what was heard since it was last counted: a session may take hours."""
+        metrics: Metrics = self._socket.app.state.metrics
+        metrics.count_audio(self._socket.scope, audio_s=self.duration_s - self._counted_s)
+        self._counted_s = self.duration_s
+
+    async def _run(self, work: Callable[..., T], *arguments: object, threads: CapacityLimiter) -> T:
         try:
             return await run_sync(work, *arguments, limiter=threads)
         except GivenUpError:

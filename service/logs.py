@@ -95,9 +95,10 @@ def logging_to_files(folder: Path, config: LogConfig) -> Iterator[None]:
 
 @contextmanager
 def logging_to_terminal(config: LogConfig) -> Iterator[int]:
-    """Log to the terminal too, with what uvicorn has to say; yield the least level.
+    """Log to the terminal too, with what uvicorn has to say; yield the least level of that.
 
-    Plain: warnings and errors, on standard error. JSON: all, on standard output, for a collector.
+    Plain: warnings and errors, on standard error. JSON: all, on standard output, for a collector;
+    but of uvicorn warnings and errors there too, for in its other lines are queries.
     """
     is_json = config.format == "json"
     level = logging.INFO if is_json else logging.WARNING
@@ -109,7 +110,7 @@ def logging_to_terminal(config: LogConfig) -> Iterator[int]:
     for logger in loggers:
         logger.addHandler(handler)
     try:
-        yield level
+        yield logging.WARNING
     finally:
         for logger in loggers:
             logger.removeHandler(handler)

@@ -46,7 +46,7 @@ class Metrics:
         histogram = partial(Histogram, registry=own)
         text = "Requests answered; of a WebSocket the code is that of its close."
         self._requests = counter("stt_requests", text, ["route", "method", "code"])
-        text = "Time from a request's headers to the end of its answer."
+        text = "Time from a request's headers to the end of its answer; over HTTP."
         self._request_seconds = histogram("stt_request_seconds", text, ["route"], buckets=_SECONDS)
         self._audio_seconds = counter("stt_audio_seconds", "Audio transcribed.", ["route"])
         text = "Time that transcribing took, as a share of the audio's duration."
@@ -77,7 +77,8 @@ class Metrics:
         route, method = self._route_of(scope), scope.get("method", "WS")
         method = method if method in _METHODS else "other"
         self._requests.labels(route, method, str(status)).inc()
-        self._request_seconds.labels(route).observe(elapsed_s)
+        if scope["type"] == "http":  # of a WebSocket it is how long somebody spoke
+            self._request_seconds.labels(route).observe(elapsed_s)
 
     def count_audio(
         self, scope: Scope | None, *, audio_s: float, elapsed_s: float | None = None

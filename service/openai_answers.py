@@ -9,7 +9,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from service.openai_forms import LANGUAGE, TranscriptionForm
+from service.languages import LANGUAGE
+from service.openai_forms import TranscriptionForm
 from speech.alphabet import Alphabet
 from speech.subtitles import SubtitleConfig, group_words
 from speech.transcript import Transcript, Word

@@ -8,14 +8,13 @@ from typing import Annotated, Literal
 
 from fastapi import Depends, File, Form, UploadFile
 
+from service.languages import check_languages
 from service.openai_errors import RefusedError
 from service.upload_forms import MAX_BEAM_WIDTH, MAX_HOTWORDS, BeamWidth, HotWordText
 from speech.alphabet import Alphabet, normalise
 from speech.decoding.decoder import DecodingOptions
 from speech.decoding.hotwords import HotWord, parse_hotword
 
-# `pipeline.json` names no language: every model so far is English. Here alone is it written down.
-LANGUAGE, LANGUAGE_CODE = "english", "en"
 OPENAI_MODELS = frozenset(
     [
         "gpt-4o-mini-transcribe",
@@ -86,7 +85,7 @@ def read_form(
         ),
     ],
     language: Annotated[
-        str | None, Form(description="`en`, `en-GB` or `english`.", examples=["en"])
+        str | None, Form(description="`en`, `en-GB`, `en_GB` or `english`.", examples=["en"])
     ] = None,
     languages: Annotated[
         list[str],
@@ -229,13 +228,10 @@ def check_model(name: str, served: str) -> None:
 
 
 def _check_language(param: str, named: Sequence[str]) -> None:
-    known = {LANGUAGE, LANGUAGE_CODE}
-    if named and not known & {name.strip().casefold().partition("-")[0] for name in named}:
-        raise _refused(
-            param,
-            f"got {', '.join(named)[:200]!r}; needed: {LANGUAGE_CODE} or {LANGUAGE}, "
-            "the only language here, or nothing",
-        )
+    try:
+        check_languages(named)
+    except ValueError as error:
+        raise _refused(param, str(error)) from error
 
 
 def _long_words(prompt: str, alphabet: Alphabet) -> list[str]:

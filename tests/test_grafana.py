@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 import api
 from config import AudioConfig
 from predictor import Predictor
+from service.live_messages import CloseCode
 from service_config import ServerConfig
 from serving.local import LocalBackend
 from speech.audio import encode_native
@@ -71,6 +72,25 @@ def test_every_figure_of_ours_is_on_a_panel(labels: dict[str, set[str]]) -> None
     }
     assert len(ours) >= 9
     assert [name for name in sorted(ours) if name not in asked] == []
+
+
+def test_each_code_of_a_failure_is_on_one_side() -> None:
+    """Of WebSockets the code is that of the close: some are the service's, some its client's."""
+    (panel,) = [panel for panel in DASHBOARD["panels"] if panel["title"] == "Share of errors"]
+    ours, clients = [
+        re.compile(re.findall(r'code=~"([^"]+)"', target["expr"])[0]) for target in panel["targets"]
+    ]
+    of_service = {CloseCode.INTERNAL, CloseCode.RESTART, CloseCode.TRY_LATER}
+    of_client = {*CloseCode} - of_service - {CloseCode.NORMAL}
+    for code in [*range(500, 600), *map(int, of_service)]:
+        assert ours.fullmatch(str(code))
+        assert not clients.fullmatch(str(code))
+    for code in [*range(400, 500), *map(int, of_client)]:
+        assert clients.fullmatch(str(code))
+        assert not ours.fullmatch(str(code))
+    for code in (200, 307, 1000, 1001, 1005):
+        assert not ours.fullmatch(str(code))
+        assert not clients.fullmatch(str(code))
 
 
 def test_the_data_source_is_a_variable() -> None:

@@ -5,6 +5,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import threading
 import time
 from collections.abc import Iterator
@@ -176,6 +177,42 @@ def test_an_error_later_comes_after_the_finals(
     assert (messages[-1]["code"], closed) == (code, close_code)
 
 
+@pytest.mark.parametrize("text", [b"\xff", b'{"type": "start", "language": "\xe4"}', b"a\xc3"])
+def test_text_that_is_not_utf_8_is_refused_in_words(
+    served: Served, server_config: ServerConfig, caplog: pytest.LogCaptureFixture, text: bytes
+) -> None:
+    with served.client() as client:
+        client.connection.send([text[:1], text[1:]], text=True)
+        (error,), closed = client.hear_all()
+    assert (error["code"], closed) == ("invalid_json", 1007)
+    assert error["message"] == "got text that is not UTF-8"
+    with served.client() as client:
+        client.start()
+        client.send(said())
+        client.connection.send(text, text=True)
+        messages, closed = client.hear_all()
+    assert [m["type"] for m in messages[-2:]] == ["final", "error"]
+    assert (messages[-1]["code"], closed) == ("invalid_json", 1007)
+    log = server_config.log_folder / "api.log"
+    served.wait_until(lambda: log.read_text(encoding="utf-8").count("/v1/stream -> 1007") == 2)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.parametrize("language", ["de", "de-AT", "x_en", "engl"])
+def test_another_language_is_refused(served: Served, language: str) -> None:
+    with served.client() as client:
+        client.say("start", sample_rate_hz=16_000, language=language)
+        (error,), code = client.hear_all()
+    needed = "needed: en or english, the only language here, or nothing"
+    assert (error["code"], code) == ("invalid_message", 1008)
+    assert error["message"] == f"language: got '{language}'; {needed}"
+
+
+@pytest.mark.parametrize("language", [None, "", "en", "en-US", "en_US", "English"])
+def test_english_is_heard(client: Client, language: str | None) -> None:
+    assert client.start(language=language)["type"] == "ready"
+
+
 def test_sessions_are_logged_without_what_was_said(
     served: Served, server_config: ServerConfig
 ) -> None:
@@ -186,7 +223,7 @@ def test_sessions_are_logged_without_what_was_said(
         text = finals(client.hear_all()[0])[0]["text"]
     served.wait_until(lambda: len(served.sessions) == 0)
     log = (server_config.log_folder / "api.log").read_text(encoding="utf-8")
-    assert f"{session} WS /v1/stream -> 1000, 3.5 s of audio in " in log
+    assert f"{session} heard 3.5 s of audio in " in log
     assert text not in log
 
 

@@ -12,6 +12,8 @@ import httpx
 import pytest
 from fastapi import FastAPI, WebSocket
 from fastapi.testclient import TestClient
+from websockets.exceptions import InvalidStatus
+from websockets.sync.client import connect
 
 import api
 from captions.sources import to_pcm
@@ -210,6 +212,12 @@ def test_a_process_logs_json_to_its_terminal_uvicorn_s_lines_too(
             connection.sendall(b"no HTTP at all\r\n\r\n")
             assert connection.recv(1000).startswith(b"HTTP/1.1 400")
         service.get("/health/live", **{"X-Request-ID": "one"})
+        live = f"ws://127.0.0.1:{service.port}/v1/stream"
+        with connect(f"{live}?hotwords=zanzibar", proxy=None) as socket:
+            socket.send("no JSON")
+            assert "invalid_json" in str(socket.recv(timeout=60))
+        with pytest.raises(InvalidStatus):
+            connect(f"{live}/nothing?hotwords=zanzibar", proxy=None)
         service.process.terminate()
         service.process.wait(60)
         output = service.terminal.read_text(encoding="utf-8")
@@ -218,3 +226,5 @@ def test_a_process_logs_json_to_its_terminal_uvicorn_s_lines_too(
     assert messages["Invalid HTTP request received."]["logger"] == "uvicorn.error"
     assert [e["path"] for e in entries if e["request_id"] == "one"] == ["/health/live"]
     assert any(message.startswith("Serving tiny on http://127.0.0.1:") for message in messages)
+    assert any(message.startswith("WS /v1/stream -> 1007 in ") for message in messages)
+    assert "zanzibar" not in output
