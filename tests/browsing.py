@@ -8,6 +8,7 @@ import re
 import shutil
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -32,6 +33,7 @@ NPM = [
     "--fetch-retry-mintimeout=2000",
 ]
 SCREENSHOTS = "PAGE_SCREENSHOTS"
+ANSWER_TIMEOUT_S = 300
 
 
 @contextmanager
@@ -87,7 +89,12 @@ class Browser:
         assert self.process.stdin is not None
         assert self.process.stdout is not None
         print(json.dumps({"flow": flow, **given}), file=self.process.stdin, flush=True)
-        answer = json.loads(self.process.stdout.readline())
+        overdue = threading.Timer(ANSWER_TIMEOUT_S, self.process.kill)
+        overdue.start()
+        line = self.process.stdout.readline()
+        overdue.cancel()
+        assert line, f"the browser ended, or did not do {flow} in {ANSWER_TIMEOUT_S} s"
+        answer = json.loads(line)
         assert "error" not in answer, answer["error"]
         problems = [text for text in answer["problems"] if not re.search(expected, text)]
         assert not problems, "\n".join(problems)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -17,7 +18,10 @@ from tests.service_process import Service, running
 
 ROUND = 150
 CLIENTS = 8
-MAX_GROWTH_BYTES = 24 * 1024 * 1024
+# The allocator keeps what large bodies left free: a round is up to 4 MB over the one before it,
+# five rounds too. An attack that left 80 kB behind would be over this.
+MAX_GROWTH_BYTES = 12 * 1024 * 1024
+SETTLE_S = 20.0  # anyio ends threads that were idle for 10 s, when next one is needed
 
 
 @pytest.fixture(scope="module")
@@ -45,6 +49,17 @@ def wrong(answers: list[tuple[Attack, int | None]]) -> list[str]:
     return [f"{one.kind} to {one.path}: {got}" for one, got in answers if not one.is_fine(got)]
 
 
+def idle_threads(service: Service) -> int:
+    """Return how many threads are left when nothing runs: the least in a while."""
+    clip, found = encode_native(babble(0.5), AudioConfig()), [service.num_threads()]
+    until = time.monotonic() + SETTLE_S
+    while time.monotonic() < until:
+        time.sleep(1)
+        assert service.upload(clip).status_code == 200
+        found.append(service.num_threads())
+    return min(found)
+
+
 def test_every_kind_is_in_a_round_on_every_route() -> None:
     sent = {(one.path, one.kind) for one in attacks(ROUND, paths={*DOORS})}
     forms, phones = {*AUDIO, *HTTP, *FORMS}, {*AUDIO, *HTTP, *JSONS}
@@ -59,13 +74,13 @@ def test_every_route_reaches_the_audio(service: Service) -> None:
 
 
 def test_hostile_uploads_are_4xx_and_cost_nothing_that_stays(service: Service) -> None:
-    num_threads = service.num_threads()
+    num_threads = idle_threads(service)
     answers = attack(service, seed=0)
     assert wrong(answers) == []
     memory_bytes = service.memory_bytes()
     assert wrong(attack(service, seed=1)) == []
-    assert service.num_threads() <= num_threads + 2 * CLIENTS, "a client has two at most"
     assert service.memory_bytes() - memory_bytes < MAX_GROWTH_BYTES
+    assert idle_threads(service) <= num_threads
     clip = encode_native(babble(0.5), AudioConfig())
     assert service.upload(clip).status_code == 200, "and it still serves"
     assert service.get("/health/ready").status_code == 200

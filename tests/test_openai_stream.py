@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -24,7 +25,7 @@ from tests.media_files import encode
 from tests.openai_service import ask, client_of
 from tests.services import served
 
-RATE_HZ = 22_050
+RATE_HZ, WAIT_S = 22_050, 60
 
 
 def long_file() -> bytes:
@@ -105,11 +106,13 @@ def test_a_client_that_goes_ends_the_work(port: int, steps: Steps) -> None:
 
 
 def wait_for_a_turn(client: openai.OpenAI):
-    while True:
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
         try:
             return ask(client)
         except openai.InternalServerError:
             continue
+    raise AssertionError(f"no turn in {WAIT_S} s: the recording before is still worked on")
 
 
 def test_what_fails_midway_is_an_error_event_and_the_end(port: int, steps: Steps) -> None:

@@ -15,6 +15,8 @@ from speech.audio import encode_native
 from tests.clips import babble
 from tests.service_process import Service, running
 
+WAIT_S = 60
+
 
 def begun_upload(service: Service) -> tuple[socket.socket, bytes]:
     """Begin an upload that the service has begun to read; return its connection and the rest."""
@@ -30,12 +32,14 @@ def begun_upload(service: Service) -> tuple[socket.socket, bytes]:
 
 
 def wait_until_refused(service: Service) -> None:
-    while True:
+    until = time.monotonic() + WAIT_S
+    while time.monotonic() < until:
         try:
             service.connect().close()
         except ConnectionRefusedError:
             return
         time.sleep(0.05)
+    raise AssertionError(f"it still lets clients in, {WAIT_S} s after it was told to stop")
 
 
 def answer_of(connection: socket.socket) -> bytes:
