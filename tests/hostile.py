@@ -27,7 +27,7 @@ LIMITS = {
     "MALLOC_ARENA_MAX": "2",  # so that memory that is free is given back, or used again
 }
 
-Manner = Literal["whole", "broken off", "slow", "trickled", "unfinished"]
+Manner = Literal["whole", "broken off", "slow", "trickled", "unfinished", "unread"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,7 +38,8 @@ class Attack:
         may_succeed: it is odd, but right: 200 will do as well as 4xx.
         manner: `broken off`: the client hangs up at the end of `content`; `slow`: it sends nothing
             more, and waits; `trickled`: it goes on, a byte at a time; `unfinished`: as `slow`, and
-            as no request is there, none is answered.
+            as no request is there, none is answered; `unread`: it reads no answer, and must be
+            cut off.
     """
 
     kind: str
@@ -50,7 +51,7 @@ class Attack:
     def is_fine(self, status: int | None) -> bool:
         """Whether the service may answer so; None: it said nothing and hung up."""
         if status is None:
-            return self.manner in ("broken off", "unfinished")
+            return self.manner in ("broken off", "unfinished", "unread")
         return 400 <= status < 500 or (self.may_succeed and status == 200)
 
 
@@ -80,6 +81,8 @@ def send(port: int, attack: Attack) -> int | None:
                 return None
             if attack.manner == "trickled":
                 _trickle(connection)
+            if attack.manner == "unread":
+                return None if _is_cut_off(connection) else 200
         with suppress(ConnectionResetError, TimeoutError):
             head = b""
             while b"\r\n" not in head and (chunk := connection.recv(4096)):
@@ -94,6 +97,18 @@ def _trickle(connection: socket.socket) -> None:
     until = time.monotonic() + ANSWER_TIMEOUT_S
     while time.monotonic() < until and not select.select([connection], [], [], TRICKLE_S)[0]:
         connection.sendall(b"x")
+
+
+def _is_cut_off(connection: socket.socket) -> bool:
+    """Wait, without reading, until what is sent has nobody to take it."""
+    until = time.monotonic() + ANSWER_TIMEOUT_S
+    try:
+        while time.monotonic() < until:
+            time.sleep(TRICKLE_S)
+            connection.sendall(b"x")
+    except (BrokenPipeError, ConnectionResetError):
+        return True
+    return False
 
 
 # Requests: right around wrong audio, and wrong themselves
@@ -206,6 +221,9 @@ _FORM_DOOR = Door(_FORM_KIND, _SMALL, _part(b"file", b""))
 _JSON_DOOR = Door(_JSON_KIND, _json(wav_of(bytes(2000))), b'{"audio": "')
 DOORS = {**dict.fromkeys(MULTIPART_PATHS, _FORM_DOOR), **dict.fromkeys(JSON_PATHS, _JSON_DOOR)}
 _HALF = b"X-Half"
+# More than the buffers between two sockets hold: 1.7 MB each.
+_LARGE = b"/app/vendor/swagger-ui-dist-5.35.0/swagger-ui-bundle.js"
+_LARGE_ANSWERS = 8 * (b"GET %s HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n" % _LARGE)
 _CHUNKED, _MORE = b"Transfer-Encoding: chunked", b"Content-Length: 99999"
 HTTP: dict[str, tuple[bytes, Callable[[Door], bytes], Manner]] = {
     "2**31 bytes declared": (b"Content-Length: %d" % 2**31, lambda _: b"", "whole"),
@@ -225,6 +243,7 @@ HTTP: dict[str, tuple[bytes, Callable[[Door], bytes], Manner]] = {
     "hang-up in the body": (_MORE, lambda door: door.whole[:999], "broken off"),
     "slow body": (_MORE, lambda door: door.whole[:999], "slow"),
     "trickled body": (_MORE, lambda door: door.whole[:999], "trickled"),
+    "answers that are not read": (b"X-Odd: 1", lambda door: door.whole, "unread"),
 }
 
 
@@ -234,4 +253,6 @@ def _broken_http(path: str, kind: str) -> Callable[[np.random.Generator], Attack
     content = _request(path, door.kind, body(door), header)
     if header.endswith(_HALF):
         content = content.rstrip()
+    if manner == "unread":
+        content = _LARGE_ANSWERS + content
     return lambda _: Attack(kind=kind, path=path, content=content, manner=manner)
