@@ -158,7 +158,7 @@ def serve(config: ServerConfig) -> None:
     config.access.check_open(config.host)
     for _, handler in open_logs(config.log_folder, config.log):
         handler.close()
-    with logging_to_terminal(config.log) as level:
+    with logging_to_terminal(config.log):
         for line in unread_variables(os.environ):
             logger.warning("%s", line)
         say = logger.info if config.log.format == "json" else _print
@@ -166,7 +166,7 @@ def serve(config: ServerConfig) -> None:
         tracer_provider = open_tracing(os.environ)
         app = create_app(config, load=load_predictor, tracer_provider=tracer_provider)
         app.state.on_ready = lambda: say(_greeting(app))
-        _listen(app, config, level)
+        _listen(app, config)
         if tracer_provider:
             tracer_provider.shutdown()
 
@@ -175,8 +175,8 @@ def _print(line: str) -> None:
     print(line, flush=True)
 
 
-def _listen(app: FastAPI, config: ServerConfig, log_level: int) -> None:
-    server = make_server(app, config, log_level=log_level)
+def _listen(app: FastAPI, config: ServerConfig) -> None:
+    server = make_server(app, config)
     with _open_listener(config) as listener:
         # Connections inherit it. Without it a body waits up to 40 ms for its headers' receipt.
         listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)

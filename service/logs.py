@@ -94,23 +94,21 @@ def logging_to_files(folder: Path, config: LogConfig) -> Iterator[None]:
 
 
 @contextmanager
-def logging_to_terminal(config: LogConfig) -> Iterator[int]:
-    """Log to the terminal too, with what uvicorn has to say; yield the least level of that.
+def logging_to_terminal(config: LogConfig) -> Iterator[None]:
+    """Log to the terminal too, with what uvicorn has to say.
 
-    Plain: warnings and errors, on standard error. JSON: all, on standard output, for a collector;
-    but of uvicorn warnings and errors there too, for in its other lines are queries.
+    Plain: warnings and errors, on standard error. JSON: all, on standard output, for a collector.
     """
     is_json = config.format == "json"
-    level = logging.INFO if is_json else logging.WARNING
     handler = logging.StreamHandler(sys.stdout if is_json else sys.stderr)
-    handler.setLevel(level)
+    handler.setLevel(logging.INFO if is_json else logging.WARNING)
     handler.setFormatter(formatter_of(config))
     handler.addFilter(lambda record: record.getMessage() != _REFUSED)
     loggers = [logging.getLogger(name) for name in ("stt", "uvicorn")]
     for logger in loggers:
         logger.addHandler(handler)
     try:
-        yield logging.WARNING
+        yield
     finally:
         for logger in loggers:
             logger.removeHandler(handler)

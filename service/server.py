@@ -50,7 +50,8 @@ def make_server(app: FastAPI, config: ServerConfig, *, log_level: str | int = "w
     """Return a server for the service; `config` says where, and how large a message may be.
 
     Pings keep connections open on their way, but a pong may be late: it comes behind the audio
-    that waits. Audio does not compress.
+    that waits. Audio does not compress. Of uvicorn's own lines warnings and errors are logged: in
+    others are queries.
     """
     body_timeout_s, idle_s = config.limits.body_timeout_s, config.live.idle_s
     return Server(
