@@ -38,7 +38,7 @@ from speech.config_json import to_json
 from terminal import exit_codes
 
 SPEAKERS = (1, 2, 4, 8, 16, 32)
-TALK_S, FEWEST_S = 30.0, 150.0  # of each speaker, of all together
+TALK_S, FEWEST_S = 30.0, 90.0  # of each speaker, of all together
 WARM_UP_SPEAKERS, WARM_UP_S = 2, 45.0
 PAUSE_S = 1.2
 CHUNK_S = 0.04
