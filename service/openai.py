@@ -20,6 +20,7 @@ from service.openai_answers import (
     answer_of,
 )
 from service.openai_errors import OpenAIErrorAnswer, RefusedError
+from service.openai_events import event_stream
 from service.openai_forms import FormDep, check_model
 from service.openai_stream import Heard, answer_with_events
 from service.upload_forms import MEDIA_TYPES
@@ -30,8 +31,8 @@ from speech.subtitles import to_text
 from speech.transcript import Transcript
 
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
-_OTHER_TYPES = (*MEDIA_TYPES.values(), "text/event-stream")
 _TEXT = {"schema": {"type": "string"}}
+_OTHER_TYPES = {**dict.fromkeys(MEDIA_TYPES.values(), _TEXT), "text/event-stream": event_stream()}
 _REFUSALS: dict[int | str, dict[str, Any]] = {
     "4XX": {
         "model": OpenAIErrorAnswer,
@@ -53,7 +54,7 @@ router = APIRouter(tags=["OpenAI"])
 @router.post(
     TRANSCRIPTIONS,
     response_model=VerboseAnswer | TranscriptionAnswer,
-    responses={200: {"content": dict.fromkeys(_OTHER_TYPES, _TEXT)}, **_REFUSALS},
+    responses={200: {"content": _OTHER_TYPES}, **_REFUSALS},
 )
 async def transcribe(
     request: Request, form: FormDep, predictor: PredictorDep, config: ConfigDep

@@ -16,6 +16,7 @@ from config import GivenUpError, SpeechToTextError
 from service.errors import status_of
 from service.openai_answers import logprobs_of
 from service.openai_errors import openai_error
+from service.openai_events import TextDelta, TextDone
 from speech.transcript import Transcript
 
 Heard = Callable[[Transcript], None]
@@ -104,14 +105,13 @@ class _Events:
 
     def _delta(self, piece: Transcript, is_first: bool) -> dict[str, Any]:
         text = piece.text if is_first else f" {piece.text}"
-        event: dict[str, Any] = {"type": "transcript.text.delta", "delta": text}
-        if self._has_logprobs:
-            words = logprobs_of(piece.words, is_first=is_first)
-            event["logprobs"] = [word.model_dump() for word in words]
-        return event
+        logprobs = logprobs_of(piece.words, is_first=is_first) if self._has_logprobs else None
+        return TextDelta(delta=text, logprobs=logprobs).model_dump(exclude_none=True)
 
     def _done(self, transcript: Transcript) -> dict[str, Any]:
-        event: dict[str, Any] = {"type": "transcript.text.done", "text": transcript.text}
-        if self._has_logprobs:
-            event["logprobs"] = [word.model_dump() for word in logprobs_of(transcript.words)]
-        return {**event, "duration": transcript.duration_s, "confidence": transcript.confidence}
+        return TextDone(
+            text=transcript.text,
+            logprobs=logprobs_of(transcript.words) if self._has_logprobs else None,
+            duration=transcript.duration_s,
+            confidence=transcript.confidence,
+        ).model_dump(exclude_none=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path, PurePath
 
 from fastapi import APIRouter, FastAPI, Request
@@ -9,6 +10,7 @@ from fastapi.staticfiles import StaticFiles
 from starlette.responses import FileResponse, RedirectResponse, Response
 from starlette.types import Scope
 
+from service.description import describe
 from service.model import ConfigDep, audio_of
 
 FOLDER = Path(__file__).parent / "app"
@@ -71,6 +73,7 @@ async def docs() -> RedirectResponse:
 
 def mount_page(app: FastAPI) -> None:
     """Serve the page under `/app/`, and the API's description under `/app/docs/`."""
+    app.openapi = partial(describe, app)  # type: ignore[method-assign]  # FastAPI's way to say more
     app.include_router(router)
     app.mount("/app", _Page(directory=FOLDER, html=True), name="page")
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import copy
+import json
 from collections.abc import Iterator
 from typing import Any
 
+import jsonschema
 import pytest
 
 import api
+from service.openai import TRANSCRIPTIONS
 from service_config import ServerConfig
 
 OF_FASTAPI = {"HTTPValidationError", "ValidationError"}
@@ -71,8 +74,6 @@ def test_every_route_says_what_it_does_and_which_errors_it_has(
 
 
 def test_examples_fit_their_schemas(description: dict[str, Any]) -> None:
-    import jsonschema
-
     schemas = {"components": description["components"]}
     checked = 0
     for name, values in fields(description):
@@ -82,3 +83,22 @@ def test_examples_fit_their_schemas(description: dict[str, Any]) -> None:
             assert validator.is_valid(example), (name, example)
             checked += 1
     assert checked > 40
+
+
+def test_events_are_described_field_by_field(description: dict[str, Any]) -> None:
+    answers = description["paths"][TRANSCRIPTIONS]["post"]["responses"]["200"]["content"]
+    stream, schemas = answers["text/event-stream"], description["components"]["schemas"]
+    data = stream["itemSchema"]["properties"]["data"]
+    events = jsonschema.Draft202012Validator(
+        {"components": {"schemas": schemas}, **data["contentSchema"]}
+    )
+    (example,) = stream["examples"].values()
+    lines = [line for line in example["value"].splitlines() if line]
+    kinds = []
+    for line in lines:
+        event = json.loads(line.removeprefix("data: "))
+        events.validate(event)
+        kinds.append(event["type"])
+    assert kinds == ["transcript.text.delta", "transcript.text.delta", "transcript.text.done"]
+    assert not events.is_valid({"type": "transcript.text.delta"})
+    assert not events.is_valid({"type": "transcript.text.more", "delta": "the"})
