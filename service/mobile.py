@@ -10,14 +10,16 @@ import time
 from contextlib import closing
 from io import BytesIO
 
+import numpy as np
 from fastapi import APIRouter, HTTPException, Request
 from pydantic import BaseModel, Field
 
-from config import AudioError
+from config import AudioConfig, AudioError
 from predictor import Predictor
 from service.errors import INVALID, ErrorAnswer
 from service.model import PredictorDep
 from service.upload_forms import DecodingFields
+from speech.audio import encode_native
 from speech.decoding.decoder import DecodingOptions
 from speech.recordings import read_blocks
 
@@ -28,6 +30,13 @@ _SHORTEST_S = 0.001  # durations are rounded to it
 _URL_SAFE = str.maketrans("-_", "+/", " \t\r\n")  # and lines that were wrapped
 
 
+def _hum_in_base64() -> str:
+    """Return the shortest recording that shows what is meant: a WAV file of 10 ms."""
+    audio = AudioConfig(sample_rate_hz=4000)
+    hum = 0.1 * np.sin(np.arange(40)).astype(np.float32)
+    return base64.b64encode(encode_native(hum, audio)).decode()
+
+
 class MobileQuery(DecodingFields):
     """A clip, and how to decode it."""
 
@@ -35,7 +44,7 @@ class MobileQuery(DecodingFields):
         description="A whole audio file of any form that is known, in base64; a data URL will do. "
         "The body of the request may be as large as an upload, so that the file has three quarters "
         "of that: 12 MiB in a body of 16 MiB.",
-        examples=["UklGRiQAAABXQVZFZm10IBAAAAABAAEAIlYAAESsAAACABAAZGF0YQAAAAA="],
+        examples=[_hum_in_base64()],
     )
 
 

@@ -140,15 +140,16 @@ def read_form(
         Form(
             alias="include[]",
             default_factory=list,
-            description="With `json`: the logarithm of each word's confidence.",
-            examples=[["logprobs"]],
+            description="`logprobs`, with `json`: the logarithm of each word's confidence.",
+            examples=[[]],
         ),
     ],
     stream: Annotated[
         bool,
         Form(
-            description="Answer with server-sent events, while the file is transcribed.",
-            examples=[True],
+            description="With `json` or `text`: answer with server-sent events, while the file is "
+            "transcribed.",
+            examples=[False],
         ),
     ] = False,
     hotwords: Annotated[
