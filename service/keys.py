@@ -33,7 +33,7 @@ class Keys:
             await self.app(scope, receive, send)
             return
         headers = Headers(scope=scope)
-        if self._digests and not self._is_open(scope):
+        if self._needs_key(scope):
             given = [_digest(key) for key in _given_keys(headers)]
             client = next(filter(None, map(self._find, given)), None)
             if client is None:
@@ -45,12 +45,10 @@ class Keys:
             send = _accepting(send, protocol)
         await self.app(scope, receive, send)
 
-    def _is_open(self, scope: Scope) -> bool:
-        if scope["type"] != "http":
-            return False
-        return is_open(scope["path"]) or (
-            scope["path"] == METRICS_PATH and self._access.metrics_public
-        )
+    def _needs_key(self, scope: Scope) -> bool:
+        if scope["type"] == "websocket":
+            return bool(self._digests)
+        return needs_key(scope["path"], self._access)
 
     def _find(self, given: bytes) -> str | None:
         """Return a name of the key; all are compared, so that the time does not tell which."""
@@ -61,6 +59,12 @@ class Keys:
 def is_open(path: str) -> bool:
     """Whether a path needs no key: the page, the documentation, and what probes ask."""
     return path in _OPEN or path.startswith(_OPEN_BELOW)
+
+
+def needs_key(path: str, access: AccessConfig) -> bool:
+    """Whether a path is answered only to who has a key, as the service is set."""
+    is_public = path == METRICS_PATH and access.metrics_public
+    return bool(access.api_keys) and not (is_open(path) or is_public)
 
 
 def _digest(key: str) -> bytes:

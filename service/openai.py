@@ -33,15 +33,13 @@ from speech.transcript import Transcript
 TRANSCRIPTIONS = "/v1/audio/transcriptions"
 _TEXT = {"schema": {"type": "string"}}
 _OTHER_TYPES = {**dict.fromkeys(MEDIA_TYPES.values(), _TEXT), "text/event-stream": event_stream()}
-_REFUSALS: dict[int | str, dict[str, Any]] = {
-    "4XX": {
-        "model": OpenAIErrorAnswer,
-        "description": "What was got, what is needed, and which field is wrong.",
-    },
-    503: {
-        "model": OpenAIErrorAnswer,
-        "description": "No model or no room at present; `Retry-After` says when to ask again.",
-    },
+_REASONS = {
+    400: "A field or the audio is wrong; `param` says which.",
+    404: "No such model.",
+    408: "The request did not arrive in time.",
+    413: "The file is too large, or the recording too long.",
+    415: "No known audio, or PyAV is needed.",
+    503: "No model or no room at present; `Retry-After` says when to ask again.",
 }
 
 ModelName = Annotated[
@@ -51,10 +49,16 @@ ModelName = Annotated[
 router = APIRouter(tags=["OpenAI"])
 
 
+def _refusals(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    return {
+        status: {"model": OpenAIErrorAnswer, "description": _REASONS[status]} for status in statuses
+    }
+
+
 @router.post(
     TRANSCRIPTIONS,
     response_model=VerboseAnswer | TranscriptionAnswer,
-    responses={200: {"content": _OTHER_TYPES}, **_REFUSALS},
+    responses={200: {"content": _OTHER_TYPES}, **_refusals(*_REASONS)},
 )
 async def transcribe(
     request: Request, form: FormDep, predictor: PredictorDep, config: ConfigDep
@@ -83,13 +87,13 @@ async def transcribe(
     return JSONResponse(answer.model_dump(exclude_none=True))
 
 
-@router.get("/v1/models", response_model=ModelsAnswer, responses=_REFUSALS)
+@router.get("/v1/models", response_model=ModelsAnswer, responses=_refusals(503))
 async def models(predictor: PredictorDep, config: ConfigDep) -> ModelsAnswer:
     """List the model that is served."""
     return ModelsAnswer(data=[_model_answer(predictor, config)])
 
 
-@router.get("/v1/models/{name:path}", response_model=ModelAnswer, responses=_REFUSALS)
+@router.get("/v1/models/{name:path}", response_model=ModelAnswer, responses=_refusals(404, 503))
 async def model(name: ModelName, predictor: PredictorDep, config: ConfigDep) -> ModelAnswer:
     """Describe the model that is served, by its own name or one of OpenAI's."""
     check_model(name, predictor.pipeline.name)

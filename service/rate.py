@@ -57,7 +57,8 @@ class RateLimit:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Pass the request on if its client asked little enough."""
-        if scope["type"] not in ("http", "websocket") or _is_free(scope):
+        is_probe = scope["type"] == "http" and is_free(scope["path"])
+        if scope["type"] not in ("http", "websocket") or is_probe:
             await self.app(scope, receive, send)
             return
         client = client_of(scope)
@@ -93,8 +94,9 @@ def client_of(scope: Scope) -> str:
     return host
 
 
-def _is_free(scope: Scope) -> bool:
-    return scope["type"] == "http" and (is_open(scope["path"]) or scope["path"] == METRICS_PATH)
+def is_free(path: str) -> bool:
+    """Whether requests for a path are not counted: what needs no key, and the figures."""
+    return is_open(path) or path == METRICS_PATH
 
 
 async def _refuse(scope: Scope, receive: Receive, send: Send, message: str, wait_s: float) -> None:
