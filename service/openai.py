@@ -10,7 +10,6 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Path, Request, Response
 from fastapi.responses import JSONResponse
 
-from predictor import Predictor
 from service.model import ConfigDep, PredictorDep
 from service.openai_answers import (
     ModelAnswer,
@@ -21,7 +20,7 @@ from service.openai_answers import (
 )
 from service.openai_errors import OpenAIErrorAnswer, RefusedError
 from service.openai_events import event_stream
-from service.openai_forms import FormDep, check_model
+from service.openai_forms import FormDep, check_model, model_names
 from service.openai_stream import Heard, answer_with_events
 from service.upload_forms import MEDIA_TYPES
 from service_config import ServerConfig
@@ -89,21 +88,22 @@ async def transcribe(
 
 @router.get("/v1/models", response_model=ModelsAnswer, responses=_refusals(503))
 async def models(predictor: PredictorDep, config: ConfigDep) -> ModelsAnswer:
-    """List the model that is served."""
-    return ModelsAnswer(data=[_model_answer(predictor, config)])
+    """List the model that is served, first by its own name, then by each of OpenAI's for it."""
+    created = _created(config)
+    names = model_names(predictor.pipeline.name)
+    return ModelsAnswer(data=[ModelAnswer(id=name, created=created) for name in names])
 
 
 @router.get("/v1/models/{name:path}", response_model=ModelAnswer, responses=_refusals(404, 503))
 async def model(name: ModelName, predictor: PredictorDep, config: ConfigDep) -> ModelAnswer:
-    """Describe the model that is served, by its own name or one of OpenAI's."""
+    """Describe the model that is served, under its own name or one of OpenAI's."""
     check_model(name, predictor.pipeline.name)
-    return _model_answer(predictor, config)
+    return ModelAnswer(id=name, created=_created(config))
 
 
-def _model_answer(predictor: Predictor, config: ServerConfig) -> ModelAnswer:
+def _created(config: ServerConfig) -> int:
     path = config.model / FILE_NAME
-    created = int(path.stat().st_mtime) if path.exists() else 0
-    return ModelAnswer(id=predictor.pipeline.name, created=created)
+    return int(path.stat().st_mtime) if path.exists() else 0
 
 
 def _check_size(num_bytes: int, config: ServerConfig) -> None:

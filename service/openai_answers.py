@@ -127,7 +127,10 @@ class VerboseAnswer(BaseModel):
 
 
 class ModelAnswer(BaseModel):
-    """The model that is served; `created` is the time of its `pipeline.json`, in Unix seconds."""
+    """The model that is served, under one of its names.
+
+    `created` is the time of its `pipeline.json`, in Unix seconds.
+    """
 
     id: Annotated[str, Field(description="Its name.", examples=["english-small"])]
     object: Annotated[Literal["model"], Field(description="`model`.", examples=["model"])] = "model"
@@ -138,7 +141,7 @@ class ModelAnswer(BaseModel):
 
 
 class ModelsAnswer(BaseModel):
-    """All models: the one that is served."""
+    """All models: the one that is served, under each of its names."""
 
     object: Annotated[Literal["list"], Field(description="`list`.", examples=["list"])] = "list"
     data: Annotated[

@@ -26,7 +26,6 @@ OPENAI_MODELS = frozenset(
     ]
 )
 _MIN_HINT_LETTERS = 4  # shorter ones fit in many places by chance
-MAX_PROMPT_CHARACTERS = 10_000
 
 ResponseFormat = Literal["json", "text", "srt", "verbose_json", "vtt"]
 Granularity = Literal["word", "segment"]
@@ -52,7 +51,7 @@ class TranscriptionForm:
         """Return what is asked of the decoder; to be called in a thread, for a prompt can be long.
 
         Of more words than are listened for, `hotwords` come first, then `keywords`, then the
-        prompt's.
+        prompt's from its end: of a long prompt Whisper reads the end, too.
 
         Raises:
             RefusedError: a hot word is none. Hints that the alphabet cannot spell are ignored.
@@ -61,7 +60,7 @@ class TranscriptionForm:
             given = [parse_hotword(text, alphabet) for text in self.hotwords]
         except ValueError as error:
             raise _refused("hotwords", str(error)) from error
-        hints = (*self.keywords, *_long_words(self.prompt, alphabet))
+        hints = (*self.keywords, *reversed(_long_words(self.prompt, alphabet)))
         words = {word.text: word for word in given}
         for word in _spelled(hints, alphabet):
             if len(words) >= MAX_HOTWORDS:
@@ -99,8 +98,8 @@ def read_form(
     prompt: Annotated[
         str | None,
         Form(
-            max_length=MAX_PROMPT_CHARACTERS,
-            description="Its words of four letters and more are listened for.",
+            description="Its words of four letters and more are listened for: the last ones, if "
+            "there are too many.",
             examples=["Riverside, the old mill"],
         ),
     ] = None,
@@ -216,9 +215,14 @@ def read_form(
 FormDep = Annotated[TranscriptionForm, Depends(read_form)]
 
 
+def model_names(served: str) -> list[str]:
+    """Return all names of the model that is served: its own, then OpenAI's."""
+    return [served, *sorted(OPENAI_MODELS - {served})]
+
+
 def check_model(name: str, served: str) -> None:
     """Return if `name` means the model that is served; else raise `RefusedError`, a 404."""
-    if name != served and name not in OPENAI_MODELS:
+    if name not in model_names(served):
         raise RefusedError(
             404,
             f"the model {name[:200]!r} does not exist; needed: {served}, or a name of OpenAI's "
