@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import hmac
 from collections.abc import Iterator
 from dataclasses import replace
+from hashlib import sha256
 from pathlib import Path
 
 import httpx
@@ -51,6 +53,22 @@ def test_any_of_the_keys_opens(client: TestClient, key: str) -> None:
     assert specs(client, Authorization=f"bearer  {key} ").status_code == 200
     assert specs(client, X_API_Key=key).status_code == 200
     assert specs(client, Authorization="Bearer no", X_API_Key=key).status_code == 200
+
+
+def test_what_takes_as_long_for_any_key_decides(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Which keys are compared does not depend on the key given, nor how far it is right."""
+    compared: list[int] = []
+
+    def compare(given: bytes, known: bytes) -> bool:
+        compared.append(len(given))
+        return False
+
+    monkeypatch.setattr(hmac, "compare_digest", compare)
+    for key in (KEY, OTHER, KEY[:-1], "x"):
+        assert specs(client, X_API_Key=key).status_code == 401, "or something else decides"
+    assert compared == [sha256().digest_size] * 2 * 4, "each with both keys, in one length"
 
 
 @pytest.mark.parametrize(
