@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-import pytest
 
 from tests.example_clients import NO_NETWORK, ROOT, free_ports, run
+from tests.real_clients import skip_without
 
 FOLDER = ROOT / "tests/browser"
 NPM = [
@@ -62,11 +62,11 @@ def running_service(logs: Path, **environment: str) -> Iterator[str]:
 def install_packages(folder: Path) -> None:
     """Copy tests/browser to `folder` and install its packages there, or skip the test."""
     if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("needs node and npm")
+        skip_without("node and npm")
     shutil.copytree(FOLDER, folder, ignore=shutil.ignore_patterns("node_modules"))
     done = run([*NPM, "--prefix", str(folder)])
     if re.search(NO_NETWORK, done.stderr):
-        pytest.skip("npm reaches no registry")
+        skip_without("a registry that npm reaches")
     assert done.returncode == 0, done.stderr
 
 
@@ -74,7 +74,7 @@ def find_chromium() -> str:
     """Return where Chromium is, or skip the test."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if not found:
-        pytest.skip("needs a browser: the Debian package chromium")
+        skip_without("a browser, the Debian package chromium")
     return found
 
 

@@ -16,6 +16,7 @@ from tests.models import (  # noqa: F401
     streaming_model,
     tiny_model,
 )
+from tests.real_clients import pytest_terminal_summary  # noqa: F401
 from tests.runs import corpus  # noqa: F401
 
 # The same examples in every run, and no deadline: a busy machine is not a failure.

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import httpx
-import pytest
+
+from tests.real_clients import skip_without
 
 ROOT = Path(__file__).parents[1]
 BIN = Path(sys.executable).parent
@@ -83,12 +84,12 @@ def running_server(command: list[str], log: Path) -> Iterator[Server]:
 def copy_node_client(folder: Path) -> None:
     """Copy examples/node to `folder` and install its packages there, or skip the test."""
     if not shutil.which("node") or not shutil.which("npm"):
-        pytest.skip("needs node and npm")
+        skip_without("node and npm")
     not_ours = shutil.ignore_patterns("node_modules", "package-lock.json")
     shutil.copytree(ROOT / "examples/node", folder, ignore=not_ours)
     done = run([*NPM, "--prefix", str(folder)])
     if re.search(NO_NETWORK, done.stderr):
-        pytest.skip("npm reaches no registry")
+        skip_without("a registry that npm reaches")
     assert done.returncode == 0, done.stderr
 
 

@@ -38,6 +38,7 @@ from tests.example_clients import (
     running_server,
 )
 from tests.proto_fields import fields_of, installed_fields
+from tests.real_clients import skip_without
 from tests.services import served
 
 SAMPLE = "Data/samples/sample.wav"
@@ -266,7 +267,7 @@ def in_the_test(line: str, server: Server, request: pytest.FixtureRequest) -> st
         folder = request.getfixturevalue("node_folder")
         line = line.replace("examples/node", str(folder))
     if "curl" in line and not shutil.which("curl"):
-        pytest.skip("needs curl")
+        skip_without("curl")
     address = server.rest if "rest" in line else server.grpc
     if "openai_client" in line:
         address = request.getfixturevalue("service")

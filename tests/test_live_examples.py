@@ -14,6 +14,7 @@ from predictor import load_predictor
 from service_config import AccessConfig, ServerConfig
 from tests.example_clients import BIN, copy_node_client, free_ports, run
 from tests.live_server import Served, serving
+from tests.real_clients import skip_without
 from tests.test_examples import LIVE
 
 SAMPLE = "Data/samples/sample.wav"
@@ -50,7 +51,7 @@ def command(request: pytest.FixtureRequest) -> list[str]:
     if request.param == "python":
         return [sys.executable, "-W", "error", "examples/live_captions.py"]
     if not shutil.which("node"):
-        pytest.skip("needs node")
+        skip_without("node and npm")
     return ["node", str(request.getfixturevalue("node_folder") / "live_captions.mjs")]
 
 

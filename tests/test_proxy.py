@@ -20,6 +20,7 @@ from service_config import ServerConfig
 from serving.local import LocalBackend
 from tests.example_clients import ROOT, free_ports
 from tests.live_server import Served, serving
+from tests.real_clients import skip_without
 
 TEXT = (ROOT / "docs/proxy.md").read_text(encoding="utf-8")
 (SITE,) = re.findall(r"```nginx\n(.*?)```", TEXT, re.DOTALL)
@@ -40,7 +41,7 @@ def proxied(site: str, served: Served, folder: Path) -> Iterator[str]:
     """Run nginx before the service, without TLS; yield its address without a scheme."""
     program = shutil.which("nginx")
     if not program:
-        pytest.skip("needs nginx")
+        skip_without("nginx")
     (port,) = free_ports(1)
     site = re.sub(r"ssl_\w+ .*;", "", site).replace("443 ssl", f"127.0.0.1:{port}")
     site = site.replace("127.0.0.1:8000", f"127.0.0.1:{served.port}")

@@ -13,6 +13,8 @@ from pathlib import Path
 import httpx
 import pytest
 
+from tests.real_clients import skip_without
+
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 BIN = Path(sys.executable).parent
@@ -66,7 +68,7 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 def test_make_run_serves_and_curl_gets_text(server: int) -> None:
     if not shutil.which("curl"):
-        pytest.skip("needs curl")
+        skip_without("curl")
     for route, field in (("/v1/audio/transcriptions", "text"), ("/upload/", "transcryption")):
         (line,) = (line for line in shell_lines(route) if route in line)
         answer = run(line.replace(":8000", f":{server}"), ROOT)
