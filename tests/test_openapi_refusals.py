@@ -52,6 +52,14 @@ def check_described(
     assert said == {"www-authenticate", "retry-after"} & set(answer.headers)
 
 
+def test_a_wrong_field_is_422_but_below_v1_where_it_is_400(server_config: ServerConfig) -> None:
+    with client_of(server_config, AccessConfig()) as client:
+        description = client.get("/openapi.json").json()
+    posts = {path: op["responses"] for verb, path, op in operations(description) if verb == "post"}
+    assert {path for path in posts if "422" in posts[path]} == {"/upload/", "/transcribe_mobile"}
+    assert "400" in posts[TRANSCRIPTIONS]
+
+
 def test_both_ways_to_give_a_key_are_described(server_config: ServerConfig) -> None:
     with client_of(server_config, KEYS) as client:
         description = client.get("/openapi.json").json()
