@@ -192,7 +192,7 @@ def _open_listener(config: ServerConfig) -> socket.socket:
             raise
         raise OSError(
             f"got port {config.port} of {config.host}, which another program holds; needed: a free "
-            f"one, as with STT_PORT={config.port + 1}"
+            "one, by STT_PORT or --port"
         ) from error
 
 

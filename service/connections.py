@@ -15,7 +15,8 @@ _MAX_UNTAKEN_BYTES = 1024 * 1024
 class TakenInTime(asyncio.Protocol):
     """Is broken off if its client does not take what it is sent, so that nothing is held for it.
 
-    Writing is paused as soon as anything waits, so that each message has this time for itself.
+    Writing is paused as soon as anything waits, so that each message has this time for itself; a
+    WebSocket's pings and pongs, which wait for nothing, share that of what is before them.
     """
 
     take_timeout_s = 300.0
@@ -122,8 +123,9 @@ class LiveConnection(TakenInTime, WebSocketsSansIOProtocol):
 
         So the application refuses it in words. uvicorn would close, and log a traceback.
         """
-        data = b"".join(self.frames)
-        if self.curr_msg_data_type == "bytes" or self.close_sent or _is_utf8(data):
+        is_text = self.curr_msg_data_type == "text" and not self.close_sent
+        data = b"".join(self.frames) if is_text else b""
+        if _is_utf8(data):
             super().send_receive_event_to_app()
             return
         self.frames = []

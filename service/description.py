@@ -11,7 +11,7 @@ from service.keys import needs_key
 from service.openai_errors import OpenAIErrorAnswer, is_openai
 from service.openai_events import event_schemas
 from service.rate import is_free
-from service_config import AccessConfig
+from service_config import ServerConfig
 
 _SCHEMES = {
     "bearer": {"type": "http", "scheme": "bearer", "description": "`Authorization: Bearer KEY`"},
@@ -39,26 +39,27 @@ def describe(app: FastAPI) -> dict[str, Any]:
     if app.openapi_schema:
         return app.openapi_schema
     description = FastAPI.openapi(app)  # is kept in `openapi_schema`
-    access: AccessConfig = app.state.config.access
+    config: ServerConfig = app.state.config
     description["components"]["schemas"].update(event_schemas())
-    if access.api_keys:
+    if config.access.api_keys:
         description["components"]["securitySchemes"] = _SCHEMES
     for path, operations in description["paths"].items():
         for operation in operations.values():
             if is_openai(path):  # a wrong field is 400 there
                 operation["responses"].pop("422", None)
-            _add_refusals(operation, path, access)
+            _add_refusals(operation, path, config)
     return description
 
 
-def _add_refusals(operation: dict[str, Any], path: str, access: AccessConfig) -> None:
+def _add_refusals(operation: dict[str, Any], path: str, config: ServerConfig) -> None:
     """Say what is answered before the route is asked, and which headers come with it."""
     responses = operation["responses"]
-    if needs_key(path, access):
+    if needs_key(path, config.access):
         operation["security"] = [{name: []} for name in _SCHEMES]
         responses["401"] = _refusal(path, 401)
     responses["403"] = _refusal(path, 403)
-    if not is_free(path):
+    is_limited = config.limits.rate_per_minute or config.limits.max_per_client
+    if is_limited and not is_free(path):
         responses["429"] = _refusal(path, 429)
     for status, (name, schema, meaning) in _HEADERS.items():
         if str(status) in responses:

@@ -45,7 +45,8 @@ def read_blocks(
         AudioError: broken, without samples, or samples that are not finite.
         GivenUpError: `given_up` was set while PyAV was at work.
     """
-    container = _tell(file)
+    with _readable():
+        container = _tell(file)
     with _opened(file, container, given_up) as source:
         _check_form(source, config)
         resampler = _Resampler(source.rate_hz, config.sample_rate_hz)
@@ -68,12 +69,19 @@ def read_recording(source: bytes | Path, config: AudioConfig) -> Waveform:
     Raises:
         AudioError: as `read_blocks`, and a file that cannot be opened.
     """
-    try:
-        file = io.BytesIO(source) if isinstance(source, bytes) else source.open("rb")
-    except OSError as error:
-        raise AudioError(f"cannot read the audio: {reason_of(error)}") from error
+    with _readable():
+        file = io.BytesIO(source) if isinstance(source, bytes) else _seekable(source)
     with file, closing(read_blocks(file, config)) as blocks:
         return np.concatenate(list(blocks))
+
+
+def _seekable(path: Path) -> BinaryIO:
+    """Open a file, or read all of what has no places in it, as a pipe."""
+    file = path.open("rb")
+    if file.seekable():
+        return file
+    with file:
+        return io.BytesIO(file.read())
 
 
 class Source(Protocol):

@@ -186,6 +186,7 @@ def test_audio_that_does_not_run_is_told_in_words(browser: Browser) -> None:
     assert shown["problem"].startswith("No sound comes from the browser.")
     assert shown["items"] == 0
     assert shown["ready"]
+    assert shown["goesOn"], "an attempt that was given up ended the next one"
 
 
 def test_a_recording_is_discarded(browser: Browser) -> None:

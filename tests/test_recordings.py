@@ -6,6 +6,7 @@ import io
 import os
 import struct
 import sys
+import threading
 import tracemalloc
 from pathlib import Path
 from tempfile import SpooledTemporaryFile
@@ -16,7 +17,7 @@ import soundfile
 
 from config import AudioConfig, AudioError, AudioTooLongError, UnsupportedAudioError
 from speech.audio import decode_any
-from speech.recordings import read_blocks
+from speech.recordings import read_blocks, read_recording
 from tests.clips import babble
 from tests.media_files import KINDS, WRITTEN_BY_FFMPEG, encode
 from tests.wav_files import chunk, extensible_chunk, format_chunk, native, riff
@@ -144,6 +145,18 @@ def test_a_quicktime_file_that_begins_with_something_else(first: bytes) -> None:
     content = encode("m4a", chirp(2.0, 48_000), 48_000)
     assert content[4:8] == b"ftyp"
     assert likeness(read(content[:4] + first + content[8:]), chirp(2.0, RATE_HZ)) > 0.97
+
+
+def test_a_pipe_is_read_whole_and_what_cannot_be_read_is_told(tmp_path: Path) -> None:
+    content, pipe = encode("flac", chirp(0.5, 22_050), 22_050), tmp_path / "pipe"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(content,))
+    writer.start()
+    np.testing.assert_array_equal(read_recording(pipe, CONFIG), read_recording(content, CONFIG))
+    writer.join(60)
+    for path in (tmp_path, tmp_path / "none.wav"):
+        with pytest.raises(AudioError, match="cannot read the audio"):
+            read_recording(path, CONFIG)
 
 
 @pytest.mark.parametrize("kind", WRITTEN_BY_FFMPEG)

@@ -41,7 +41,8 @@ export async function openMicrophone(wantedRateHz, { onChunk, onLost }) {
     };
     source.connect(recorder);
     stream.getTracks().forEach((track) => track.addEventListener("ended", onLost));
-    void context.resume(); // never answers where the computer has no sound device to play on
+    // Where the computer has nothing to play on it never answers, and fails once all is closed.
+    context.resume().catch(() => {});
     setTimeout(() => giveUp(new DOMException("", "TimeoutError")), FIRST_CHUNK_MS);
     await begun.catch((error) => {
       void context.close();

@@ -147,23 +147,25 @@ export class QueueView {
       /** @type {string} */ what,
       /** @type {string} */ sign,
       /** @type {() => void} */ act,
+      title = what,
     ) => {
       const label = `${what} ${item.file.name}`;
       const button = make("button", {
         type: "button",
         class: "quiet",
         "aria-label": label,
-        title: what,
+        title,
       });
       button.append(icon(sign));
       button.addEventListener("click", act);
       actions.append(button);
     };
     if (item.recorded) {
-      add("Save the sound of", "download", () => {
+      const keep = () => {
         save(item.file.name, item.file, item.file.type);
         item.saved = true;
-      });
+      };
+      add("Save the sound of", "download", keep, "Save the sound");
     }
     if (item.state in NEWS) {
       add(item.state === "done" ? "Transcribe again" : "Try again", "again", () =>

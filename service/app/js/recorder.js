@@ -6,6 +6,7 @@ import { openMicrophone } from "./microphone.js";
 import { toWav, wavSeconds } from "./wav.js";
 
 /** @typedef {import("./microphone.js").Samples} Samples */
+/** @typedef {{chunks: Samples[], numSamples: number}} Take */
 
 /** What both recording and live captions show: how loud it is, and for how long. */
 export class Meter {
@@ -35,10 +36,8 @@ export class Recorder {
   /** @param {() => void} onFull called when it has to end: it is too long, or the device is gone */
   constructor(onFull) {
     this.onFull = onFull;
-    /** @type {Samples[]} */
-    this.chunks = [];
-    this.numSamples = 0;
-    this.wanted = false;
+    /** @type {Take | null} */
+    this.take = null;
     /** @type {import("./microphone.js").Microphone | null} */
     this.microphone = null;
     this.meter = new Meter(find("#recording"));
@@ -50,20 +49,22 @@ export class Recorder {
    * @param {import("./api.js").Limits} limits
    */
   async start({ rateHz, maxDurationS, maxBytes }) {
-    this.chunks = [];
-    this.numSamples = 0;
-    this.wanted = true;
+    /** @type {Take} */
+    const take = { chunks: [], numSamples: 0 };
+    this.take = take;
     this.meter.show(0, 0);
     const onChunk = (/** @type {Samples} */ samples, /** @type {number} */ peak) => {
-      this.chunks.push(samples);
-      this.numSamples += samples.length;
+      take.chunks.push(samples);
+      take.numSamples += samples.length;
+      if (this.take !== take) return;
       const ownRateHz = this.microphone?.rateHz ?? rateHz;
-      const seconds = this.numSamples / ownRateHz;
+      const seconds = take.numSamples / ownRateHz;
       this.meter.show(peak, seconds);
       if (seconds > Math.min(maxDurationS, wavSeconds(maxBytes, ownRateHz)) - 1) this.onFull();
     };
-    const microphone = await openMicrophone(rateHz, { onChunk, onLost: this.onFull });
-    if (this.wanted) this.microphone = microphone;
+    const onLost = () => this.take === take && this.onFull();
+    const microphone = await openMicrophone(rateHz, { onChunk, onLost });
+    if (this.take === take) this.microphone = microphone;
     else await microphone.close();
   }
 
@@ -73,12 +74,11 @@ export class Recorder {
    * @returns {Promise<File | null>}
    */
   async end() {
-    const microphone = this.microphone;
-    this.microphone = null;
-    this.wanted = false;
-    if (!microphone) return null;
+    const { microphone, take } = this;
+    this.microphone = this.take = null;
+    if (!microphone || !take) return null;
     await microphone.close();
-    return this.numSamples ? wavFile(this.chunks, microphone.rateHz, "Recording") : null;
+    return take.numSamples ? wavFile(take.chunks, microphone.rateHz, "Recording") : null;
   }
 }
 

@@ -18,6 +18,7 @@ export class Sound {
    *   there if captions made it
    */
   constructor({ limits, decoding, onRecording }) {
+    this.attempt = 0;
     this.recorder = new Recorder(() => void keep());
     const keep = async () => {
       const recording = await this.recorder.end();
@@ -47,11 +48,13 @@ export class Sound {
    * @param {() => Promise<void>} begin
    */
   async start(mode, begin) {
+    const attempt = (this.attempt += 1);
     this.enter(mode);
     try {
       await begin();
     } catch (error) {
-      this.enter("idle", microphoneProblem(error));
+      const isWanted = attempt === this.attempt && document.body.dataset.mode === mode;
+      if (isWanted) this.enter("idle", microphoneProblem(error));
     }
   }
 

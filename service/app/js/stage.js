@@ -49,8 +49,8 @@ export class Stage {
 
   async copy() {
     const copied = await copy(this.item?.transcript?.text ?? "");
-    find("#copy-label").textContent = copied ? "Copied" : "Press Ctrl+C";
-    find("#news").textContent = copied ? "Text copied" : "The text is selected; press Ctrl+C to copy it";
+    find("#copy-label").textContent = copied ? "Copied" : "Selected";
+    find("#news").textContent = copied ? "Text copied" : "The browser copies nothing for this page; the text is selected, copy it yourself";
     if (!copied) getSelection()?.selectAllChildren(find("#words"));
     clearTimeout(this.copying);
     this.copying = setTimeout(() => (find("#copy-label").textContent = COPY), COPIED_MS);
