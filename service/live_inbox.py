@@ -46,6 +46,7 @@ class Inbox:
             worthwhile_bytes: less audio than this is not handed out, unless something follows it.
         """
         self._max_bytes, self._worthwhile_bytes = max_bytes, worthwhile_bytes
+        self._changed.set()  # who waits for room may have it now
 
     def put_audio(self, pcm: bytes) -> None:
         """Add audio."""
