@@ -10,6 +10,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol, RequestResponseCycle
 from uvicorn.protocols.websockets.websockets_sansio_impl import WebSocketsSansIOProtocol
 
 _MAX_UNTAKEN_BYTES = 1024 * 1024
+_NO_HANDSHAKE = (
+    "no handshake of a WebSocket; needed: GET without a body, at most 128 headers, of 8 KiB each"
+)
 
 
 class TakenInTime(asyncio.Protocol):
@@ -76,11 +79,15 @@ class TimedConnection(TakenInTime, H11Protocol):
             self._wait_no_more()
 
     def handle_websocket_upgrade(self, event: h11.Request) -> None:
-        """Hand over, with what is still to be taken."""
+        """Hand over, with what is still to be taken; refuse what is no handshake."""
         super().handle_websocket_upgrade(event)
+        live = self.transport.get_protocol()
         if self._taking is not None:
             self.resume_writing()
-            self.transport.get_protocol().pause_writing()
+            live.pause_writing()
+        # uvicorn would say nothing, and hold it open for ever
+        if isinstance(live, LiveConnection) and not live.handshake_initiated:
+            self.send_400_response(_NO_HANDSHAKE)
 
     def send_400_response(self, msg: str) -> None:
         """Say that what came is no HTTP, unless an answer has begun: then there is no other."""
