@@ -72,7 +72,10 @@ class AudioConfig:
 
     def __post_init__(self) -> None:
         check(self.sample_rate_hz >= 1000, f"sample_rate_hz {self.sample_rate_hz} is under 1000")
-        check(self.max_duration_s > 0, f"max_duration_s {self.max_duration_s} is not positive")
+        check(
+            0 < self.max_duration_s < inf,
+            f"max_duration_s {self.max_duration_s:g}; needed: seconds over 0, not endless",
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -142,6 +142,10 @@ class LiveConfig:
         )
 
 
+def _check_seconds(name: str, value: float) -> None:
+    check(0 < value < inf, f"{name} {value:g}; needed: seconds over 0, not endless")
+
+
 @dataclass(frozen=True, kw_only=True)
 class ServerConfig:
     """The HTTP service; `api.py` reads these from `STT_…` variables.
@@ -175,8 +179,8 @@ class ServerConfig:
     def __post_init__(self) -> None:
         check(0 <= self.port <= 65_535, f"port {self.port} is not in 0 to 65535")
         check(self.max_upload_bytes >= 1, f"max_upload_bytes {self.max_upload_bytes} is under 1")
-        check(self.max_duration_s > 0, f"max_duration_s {self.max_duration_s} is not positive")
+        _check_seconds("max_duration_s", self.max_duration_s)
         check(self.max_file_bytes >= 1, f"max_file_bytes {self.max_file_bytes} is under 1")
-        check(self.max_recording_s > 0, f"max_recording_s {self.max_recording_s} is not positive")
+        _check_seconds("max_recording_s", self.max_recording_s)
         check(self.max_running >= 1, f"max_running {self.max_running} is under 1")
         check(self.max_waiting >= 0, f"max_waiting {self.max_waiting} is negative")

@@ -58,6 +58,9 @@ def test_how_many_uploads_there_may_be_and_how_they_are_batched(monkeypatch) -> 
         ("STT_TF_SERVING_VERSION", "3", "got version 3 and label stable"),
         ("STT_TF_SERVING_TOKEN", "secret", "token without tls"),
         ("STT_MAX_WAITING", "-1", "max_waiting -1 is negative"),
+        ("STT_MAX_DURATION_S", "inf", "max_duration_s inf; needed: seconds over 0, not endless"),
+        ("STT_MAX_RECORDING_S", "inf", "max_recording_s inf; needed: seconds over 0, not endless"),
+        ("STT_MAX_RECORDING_S", "nan", "max_recording_s nan; needed: seconds over 0, not endless"),
         ("STT_BATCH_MAX_CLIPS", "0", "batch_max_clips 0 is under 1"),
     ],
 )
