@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field
 
-from service.languages import LANGUAGE
+from service.languages import LANGUAGE, LANGUAGE_CODE
 from service.openai_forms import TranscriptionForm
 from speech.alphabet import Alphabet
 from speech.subtitles import SubtitleConfig, group_words
@@ -41,10 +41,20 @@ class Usage(BaseModel):
     seconds: Annotated[int, Field(description="Audio transcribed, rounded up.", examples=[5])]
 
 
+class Language(BaseModel):
+    """A language that was heard."""
+
+    code: Annotated[str, Field(description="ISO 639-1.", examples=["en"])]
+
+
 class TranscriptionAnswer(BaseModel):
     """The answer of form `json`; `logprobs` if they were asked for."""
 
     text: Annotated[str, Field(description="What was said.", examples=["the old house"])]
+    languages: Annotated[
+        list[Language],
+        Field(description="The model's, if anything was said.", examples=[[{"code": "en"}]]),
+    ]
     duration: Annotated[float, Field(description="Of the audio, in seconds.", examples=[4.2])]
     confidence: Annotated[float, Field(description="From 0 to 1.", examples=[0.94])]
     model: Annotated[str, Field(description="Which model heard it.", examples=["english-small"])]
@@ -175,13 +185,19 @@ def answer_of(
     }
     if form.response_format != "verbose_json":
         logprobs = logprobs_of(transcript.words) if form.has_logprobs else None
-        return TranscriptionAnswer(**common, logprobs=logprobs)
+        languages = languages_of(transcript)
+        return TranscriptionAnswer(**common, languages=languages, logprobs=logprobs)
     has_words, has_segments = (name in form.granularities for name in ("word", "segment"))
     return VerboseAnswer(
         **common,
         segments=_segments(transcript.words, alphabet) if has_segments else None,
         words=[_timed(word) for word in transcript.words] if has_words else None,
     )
+
+
+def languages_of(transcript: Transcript) -> list[Language]:
+    """Return the model's language, or none where nothing was said."""
+    return [Language(code=LANGUAGE_CODE)] if transcript.text else []
 
 
 def logprobs_of(words: Sequence[Word], *, is_first: bool = True) -> list[LogProb]:

@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, TypeAdapter
 
-from service.openai_answers import LogProb
+from service.openai_answers import Language, LogProb
 from service.openai_errors import OpenAIErrorAnswer
 
 _REF = "#/components/schemas/{model}"
@@ -16,8 +16,8 @@ data: {"type": "transcript.text.delta", "delta": "the old house"}
 
 data: {"type": "transcript.text.delta", "delta": " near the river"}
 
-data: {"type": "transcript.text.done", "text": "the old house near the river", "duration": 4.2, \
-"confidence": 0.94}
+data: {"type": "transcript.text.done", "text": "the old house near the river", \
+"languages": [{"code": "en"}], "duration": 4.2, "confidence": 0.94}
 
 """
 
@@ -49,6 +49,10 @@ class TextDone(BaseModel):
         Field(description="`transcript.text.done`.", examples=["transcript.text.done"]),
     ] = "transcript.text.done"
     text: Annotated[str, Field(description="What was said.", examples=["the old house"])]
+    languages: Annotated[
+        list[Language],
+        Field(description="The model's, if anything was said.", examples=[[{"code": "en"}]]),
+    ]
     logprobs: Annotated[
         list[LogProb] | None,
         Field(description="Of each word, if asked for.", examples=_LOGPROBS),

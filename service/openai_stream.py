@@ -14,7 +14,7 @@ from starlette.types import Receive, Scope, Send
 
 from config import GivenUpError, SpeechToTextError
 from service.errors import status_of
-from service.openai_answers import logprobs_of
+from service.openai_answers import languages_of, logprobs_of
 from service.openai_errors import openai_error
 from service.openai_events import TextDelta, TextDone
 from speech.transcript import Transcript
@@ -111,6 +111,7 @@ class _Events:
     def _done(self, transcript: Transcript) -> dict[str, Any]:
         return TextDone(
             text=transcript.text,
+            languages=languages_of(transcript),
             logprobs=logprobs_of(transcript.words) if self._has_logprobs else None,
             duration=transcript.duration_s,
             confidence=transcript.confidence,

@@ -107,7 +107,10 @@ def test_a_stream_has_a_delta_a_piece_and_then_all(client: OpenAI, long_wav: byt
     assert done.type == "transcript.text.done"
     assert len(deltas) >= 4
     assert "".join(event.delta for event in deltas) == done.text
-    assert done.text == ask(client, long_wav).text
+    whole = ask(client, long_wav)
+    assert done.text == whole.text
+    for answer in (done, whole):
+        assert [language.code for language in answer.languages] == ["en"]
 
 
 def test_a_stream_has_logprobs_if_asked_for(client: OpenAI, long_wav: bytes) -> None:
@@ -122,7 +125,8 @@ def test_a_stream_has_logprobs_if_asked_for(client: OpenAI, long_wav: bytes) -> 
 
 def test_silence_is_an_empty_text(client: OpenAI) -> None:
     silence = encode("flac", np.zeros(30 * RATE_HZ, np.float32), RATE_HZ)
-    assert ask(client, silence).text == ""
+    nothing = ask(client, silence)
+    assert (nothing.text, nothing.languages) == ("", [])
     (done,) = ask(client, silence, stream=True)
     assert (done.type, done.text) == ("transcript.text.done", "")
     verbose = ask(client, silence, response_format="verbose_json")
