@@ -25,7 +25,7 @@ from config import (
     SpeechToTextError,
     UnsupportedAudioError,
 )
-from service.openai_errors import invalid_form, is_openai, openai_error
+from service.openai_errors import in_words, invalid_form, is_openai, openai_error
 
 RETRY_AFTER_S = 5
 RETRY_SOON_S = 1
@@ -124,6 +124,8 @@ async def _answer_invalid(request: Request, error: Exception) -> Response:
     if is_openai(request.url.path):
         return JSONResponse(invalid_form(error), 400)
     # Not what was in them: NaN is no JSON, and a recording of megabytes is of no use to its sender.
-    names = FieldError.model_fields.keys()
-    detail = [{name: wrong[name] for name in names} for wrong in error.errors()]
+    detail = [
+        {"type": wrong["type"], "loc": wrong["loc"], "msg": in_words(wrong)}
+        for wrong in error.errors()
+    ]
     return JSONResponse({"detail": detail}, 422)

@@ -22,6 +22,7 @@ request_id: ContextVar[str] = ContextVar("request_id", default="-")
 
 # What uvicorn calls an error when a WebSocket is answered with a status: so is one without a key.
 _REFUSED = "ASGI callable returned without completing handshake."
+_LIBRARIES = ("python_multipart",)  # what it writes would have neither time nor id
 _LOG_BYTES = 5 * 1024 * 1024
 
 
@@ -104,7 +105,7 @@ def logging_to_terminal(config: LogConfig) -> Iterator[None]:
     handler.setLevel(logging.INFO if is_json else logging.WARNING)
     handler.setFormatter(formatter_of(config))
     handler.addFilter(lambda record: record.getMessage() != _REFUSED)
-    loggers = [logging.getLogger(name) for name in ("stt", "uvicorn")]
+    loggers = [logging.getLogger(name) for name in ("stt", "uvicorn", *_LIBRARIES)]
     for logger in loggers:
         logger.addHandler(handler)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any
 
 from fastapi.exceptions import RequestValidationError
@@ -102,9 +103,19 @@ def invalid_form(error: RequestValidationError) -> dict[str, Any]:
     first = error.errors()[0]
     param = str(first["loc"][1]) if len(first["loc"]) > 1 else None
     code = "missing_required_parameter" if first["type"] == "missing" else "invalid_value"
-    message = f"{param}: {first['msg']}" if param else str(first["msg"])
+    message = in_words(first)
+    message = f"{param}: {message}" if param else message
     found = OpenAIError(message=message, type=_type_of(400), param=param, code=code)
     return OpenAIErrorAnswer(error=found).model_dump()
+
+
+def in_words(wrong: Mapping[str, Any]) -> str:
+    """Return what is wrong with a field, as pydantic found it, in words for who sent it."""
+    if wrong["loc"][-1:] == ("file",) and wrong["type"] == "value_error":
+        return "got text; needed: a file (with curl: -F file=@NAME)"
+    if wrong["type"] == "model_attributes_type" and isinstance(wrong["input"], bytes):
+        return "got a body that is not called JSON; needed: Content-Type: application/json"
+    return str(wrong["msg"])
 
 
 def _type_of(status: int) -> str:

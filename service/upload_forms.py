@@ -18,6 +18,7 @@ MAX_N_BEST = 20
 MAX_BEAM_WIDTH = 256  # of a request: others wait while it is searched; a command may ask for more
 MAX_HOTWORDS = 100
 MAX_HOTWORD_CHARACTERS = 200  # what is left of them without punctuation has a limit of its own
+_LONGEST_QUOTE = 20
 MEDIA_TYPES = {
     "text": "text/plain",
     "srt": "application/x-subrip",
@@ -27,6 +28,11 @@ MEDIA_TYPES = {
 HotWordText = Annotated[str, Field(max_length=MAX_HOTWORD_CHARACTERS)]
 
 
+def shortened(text: str) -> str:
+    """Return what somebody sent as a message may quote it, however long it is."""
+    return text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}…"
+
+
 def _check_beam_width(width: int) -> int:
     if not 1 <= width <= MAX_BEAM_WIDTH:
         raise PydanticCustomError(
@@ -34,7 +40,7 @@ def _check_beam_width(width: int) -> int:
             "got {got}; needed: 1 to {most}, the limit of this service (stt transcribe "
             "--beam-width, which searches on your own machine, goes up to {most_of_commands})",
             {
-                "got": str(width)[:20],
+                "got": shortened(str(width)),
                 "most": MAX_BEAM_WIDTH,
                 "most_of_commands": LARGEST_BEAM_WIDTH,
             },
