@@ -202,7 +202,8 @@ def _greeting(app: FastAPI) -> str:
     if predictor and config.remote:
         name = config.remote.model or predictor.pipeline.name
         what = f"{name}, which TensorFlow Serving at {config.remote.address} holds,"
-    address = f"http://{config.host}:{config.port}"
+    host = f"[{config.host}]" if ":" in config.host else config.host
+    address = f"http://{host}:{config.port}"
     return f"Serving {what} on {address} (in a browser: {address}/app/)"
 
 

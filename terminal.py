@@ -27,8 +27,8 @@ from rich.progress import (
 
 from config import AudioError, CorpusError, ModelError, SpeechToTextError
 
-console = Console()
-errors = Console(stderr=True)
+console = Console(emoji=False)  # `a:b:c` in a path or a word is no picture
+errors = Console(stderr=True, emoji=False)
 
 EXIT_CODES: list[tuple[type[Exception], int]] = [
     (AudioError, 3),

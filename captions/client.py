@@ -48,7 +48,7 @@ def captions_of(
 
     Raises:
         ModelUnavailableError: the server is away, refuses, or ended the session.
-        ValueError: the server says something else than captions.
+        ValueError: what was asked for is wrong, or the server says something else than captions.
     """
     start = {"type": "start", "sample_rate_hz": source.sample_rate_hz, "hotwords": list(hotwords)}
     failures: list[Exception] = []
@@ -62,7 +62,7 @@ def captions_of(
                 if values["type"] == "ready":
                     sending.start()
                 elif values["type"] == "error":
-                    raise ModelUnavailableError(f"{url}: {values['message']}")
+                    raise _refusal(values, url)
                 elif values["type"] != "closed":
                     yield caption_from_json(values)
         finally:
@@ -95,8 +95,14 @@ def _connected(url: str, key: str | None) -> Iterator[ClientConnection]:
             yield server
     except InvalidStatus as error:
         status = error.response.status_code
-        raise ModelUnavailableError(
-            f"{url} answers {status}; needed: captions, and its key"
-        ) from error
+        needed = "its key" if status == 401 else f"live captions, as at {PATH}"
+        raise ModelUnavailableError(f"{url} answers {status}; needed: {needed}") from error
     except (OSError, WebSocketException) as error:
         raise ModelUnavailableError(f"{url}: {error}") from error
+
+
+def _refusal(error: dict[str, Any], url: str) -> Exception:
+    """Return a server's error as the caller's mistake, or as the server's trouble."""
+    message = f"{url}: {error['message']}"
+    is_ours = error.get("code") == "invalid_message"
+    return ValueError(message) if is_ours else ModelUnavailableError(message)

@@ -64,6 +64,8 @@ def _play(file: soundfile.SoundFile, speed: float, stop: threading.Event) -> Ite
         block = file.read(length, dtype="float32", always_2d=True)
         if not len(block):
             return
+        if not np.isfinite(block).all():
+            raise AudioError("got samples that are not finite numbers; needed: values in [-1, 1]")
         played += len(block)
         due_s = started + played / file.samplerate / speed - time.monotonic()
         if due_s > 0:

@@ -251,6 +251,17 @@ def test_a_port_that_is_taken_is_told_in_words(server_config: ServerConfig) -> N
             api.serve(replace(server_config, port=port))
 
 
+@pytest.mark.parametrize(
+    ("host", "address"), [("127.0.0.1", "http://127.0.0.1:8000"), ("::1", "http://[::1]:8000")]
+)
+def test_the_greeting_has_an_address_that_a_browser_opens(
+    server_config: ServerConfig, predictor: Predictor, host: str, address: str
+) -> None:
+    config = replace(server_config, host=host, port=8000)
+    with TestClient(api.create_app(config, load=lambda _: predictor)) as client:
+        assert f"on {address} (in a browser: {address}/app/)" in api._greeting(client.app)
+
+
 def test_connections_send_their_answers_at_once(
     server_config: ServerConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:

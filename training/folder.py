@@ -125,8 +125,7 @@ def folder_of_report(corpus: Path, output: Path | None) -> Path:
     folder = output or Path()
     if corpus.is_dir() and folder.resolve().is_relative_to(corpus.resolve()):
         raise CorpusError(
-            f"the report would be written into the corpus {corpus}; needed: --output FOLDER, "
-            "another one"
+            f"the report would be written into the corpus {corpus}; needed: --output, outside of it"
         )
     return folder
 
