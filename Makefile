@@ -14,8 +14,9 @@ run: $(INSTALLED)  ## install, then serve the bundled model on 127.0.0.1:8000
 
 install: $(INSTALLED)  ## install only
 
-test: $(INSTALLED)  ## install, then run all tests
-	$(BIN)/python -m pytest
+TEST_PROCESSES ?= 2
+test: $(INSTALLED)  ## install, then run all tests, so many files at a time
+	$(BIN)/python -m pytest --numprocesses $(TEST_PROCESSES) --dist loadfile
 
 lint: $(INSTALLED)  ## ruff (lint and format) and mypy
 	$(BIN)/ruff check .

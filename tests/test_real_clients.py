@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[1]
 TESTS = """\
 import pytest
@@ -39,9 +41,10 @@ def run_with(plugin: str, folder: Path, *arguments: str) -> str:
     return done.stdout
 
 
-def test_one_line_says_how_many_and_why(tmp_path: Path) -> None:
+@pytest.mark.parametrize("processes", ["0", "2"])
+def test_one_line_says_how_many_and_why(tmp_path: Path, processes: str) -> None:
     """Through the conftest.py of all tests."""
-    said = run_with("tests.conftest", tmp_path)
+    said = run_with("tests.conftest", tmp_path, "--numprocesses", processes)
     assert "1 passed, 4 skipped" in said
     assert [line for line in said.splitlines() if "real clients and browsers" in line] == [
         "3 tests with real clients and browsers were skipped: 2 without chromium; "
