@@ -40,6 +40,17 @@ def run(command: list[str]) -> subprocess.CompletedProcess[str]:
     )
 
 
+def run_npm(command: list[str]) -> None:
+    """Install packages, or skip the test where npm does not get them, or not in time."""
+    try:
+        done = run(command)
+    except subprocess.TimeoutExpired:
+        skip_without("a registry that npm reaches")
+    if re.search(NO_NETWORK, done.stderr):
+        skip_without("a registry that npm reaches")
+    assert done.returncode == 0, done.stderr
+
+
 def free_ports(count: int) -> list[int]:
     probes = [socket.socket() for _ in range(count)]
     try:
@@ -68,13 +79,15 @@ def running_server(command: list[str], log: Path) -> Iterator[Server]:
         process = subprocess.Popen(command, cwd=ROOT, stdout=output, stderr=output)
     running = Server(*(f"127.0.0.1:{port}" for port in ports))
     try:
-        for _ in range(240):
+        for _ in range(480):
             assert process.poll() is None, log.read_text()
             try:
                 httpx.get(f"http://{running.rest}/v1/models/english-small").raise_for_status()
                 break
             except httpx.HTTPError:
                 time.sleep(0.25)
+        else:
+            raise AssertionError(f"no model answers at {running.rest}: {log.read_text()}")
         yield running
     finally:
         process.terminate()
@@ -87,10 +100,7 @@ def copy_node_client(folder: Path) -> None:
         skip_without("node and npm")
     not_ours = shutil.ignore_patterns("node_modules", "package-lock.json")
     shutil.copytree(ROOT / "examples/node", folder, ignore=not_ours)
-    done = run([*NPM, "--prefix", str(folder)])
-    if re.search(NO_NETWORK, done.stderr):
-        skip_without("a registry that npm reaches")
-    assert done.returncode == 0, done.stderr
+    run_npm([*NPM, "--prefix", str(folder)])
 
 
 @dataclass(frozen=True)

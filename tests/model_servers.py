@@ -74,13 +74,15 @@ def server_process(port: int, rest_port: int, *flags: str) -> Iterator[subproces
         stderr=subprocess.STDOUT,
     )
     try:
-        for _ in range(240):
+        for _ in range(480):
             assert process.poll() is None, process.stdout.read()
             try:
                 httpx.get(f"http://127.0.0.1:{rest_port}/v1/models/none")
                 break
             except httpx.TransportError:
                 time.sleep(0.25)
+        else:
+            raise AssertionError(f"the model server does not answer at port {rest_port}")
         yield process
     finally:
         process.kill()

@@ -198,13 +198,15 @@ def server(image: Path) -> Iterator[str]:
     )
     url = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(240):
+        for _ in range(480):
             assert process.poll() is None, "the API ended"
             try:
                 httpx.get(url)
                 break
             except httpx.TransportError:
                 time.sleep(0.25)
+        else:
+            raise AssertionError(f"the API does not answer at {url}")
         yield url
     finally:
         process.terminate()
@@ -213,11 +215,10 @@ def server(image: Path) -> Iterator[str]:
 
 def test_the_image_serves_without_tensorflow(server: str) -> None:
     """With no server to ask it is alive, not ready, and says so."""
-    assert httpx.get(server).status_code == 200
-    assert httpx.get(f"{server}/app/").status_code == 200
-    assert httpx.get(f"{server}/ready/").status_code == 503
+    for path, status in (("/", 200), ("/app/", 200), ("/ready/", 503)):
+        assert httpx.get(server + path, timeout=60).status_code == status, path
     clip = (ROOT / "Data/samples/sample.wav").read_bytes()
-    answer = httpx.post(f"{server}/upload/", files={"file": clip})
+    answer = httpx.post(f"{server}/upload/", files={"file": clip}, timeout=60)
     assert answer.status_code == 503
     assert "UNAVAILABLE" in answer.json()["detail"]
 

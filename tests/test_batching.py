@@ -23,13 +23,18 @@ from tests.model_servers import quoted, running
 
 PARAMETERS = """
     max_batch_size { value: 4 }
-    batch_timeout_micros { value: 2000000 }
+    batch_timeout_micros { value: 30000000 }
     max_enqueued_batches { value: 1 }
     num_batch_threads { value: 1 }
     allowed_batch_sizes: 2
     allowed_batch_sizes: 4
     pad_variable_length_inputs: true
 """
+
+
+def timing_out(seconds: float) -> str:
+    """Return parameters for batches that are not full; the others wait longer than a test."""
+    return PARAMETERS.replace("30000000", str(round(1e6 * seconds)))
 
 
 @pytest.fixture
@@ -81,7 +86,7 @@ def test_padding_is_the_first_element_and_extra_rows_are_cut(batcher) -> None:
         seen.append(inputs["x"])
         return [inputs["x"]]
 
-    join = batcher()
+    join = batcher(timing_out(5.0))
     given = [rows(7, width=1), rows(8, width=2), rows(9, width=1)]
     with ThreadPoolExecutor(3) as pool:
         answers = list(pool.map(lambda inputs: join("key", inputs, run), given))
@@ -92,7 +97,7 @@ def test_padding_is_the_first_element_and_extra_rows_are_cut(batcher) -> None:
 
 
 def test_keys_do_not_mix_and_a_timeout_is_enough(batcher) -> None:
-    record, join = Recorder(), batcher(PARAMETERS.replace("2000000", "1000"))
+    record, join = Recorder(), batcher(timing_out(0.001))
     with ThreadPoolExecutor(2) as pool:
         keys = pool.map(lambda key: join(key, rows(1, width=2), record), "ab")
         assert len(list(keys)) == 2
@@ -100,7 +105,7 @@ def test_keys_do_not_mix_and_a_timeout_is_enough(batcher) -> None:
 
 
 def test_what_raises_reaches_every_request_and_the_next_batch_runs(batcher) -> None:
-    join = batcher(PARAMETERS.replace("2000000", "300000"))
+    join = batcher(timing_out(0.3))
 
     def fail(_: Inputs) -> list[np.ndarray]:
         raise ValueError("no")
@@ -114,7 +119,7 @@ def test_what_raises_reaches_every_request_and_the_next_batch_runs(batcher) -> N
 
 
 def test_a_full_queue_and_wrong_sizes_are_refused(batcher) -> None:
-    record, join = Recorder(), batcher(PARAMETERS.replace("2000000", "1000"))
+    record, join = Recorder(), batcher(timing_out(0.001))
     record.go_on.clear()
     full = rows(1, 1, 1, 1, width=2)
     with ThreadPoolExecutor(2) as pool:
@@ -162,7 +167,7 @@ def test_sizes_must_end_at_the_largest(batcher) -> None:
 def test_clips_of_other_lengths_are_as_alone(bundled: Path, tmp_path: Path, rng) -> None:
     """Through the server, batched with clips that pad each other with anything but silence."""
     file = tmp_path / "batching_parameters.txt"
-    file.write_text(PARAMETERS.replace("2000000", "300000"), encoding="utf-8")
+    file.write_text(timing_out(0.3), encoding="utf-8")
     config = ModelServerConfig(enable_batching=True, batching_parameters_file=file)
     clips = [rng.uniform(0.2, 0.5, n).astype(np.float32) for n in (300, 5_000, 22_050, 60_000)]
     local = LocalBackend(bundled)
@@ -177,7 +182,7 @@ def test_clips_of_other_lengths_are_as_alone(bundled: Path, tmp_path: Path, rng)
 
 def test_a_wrong_rank_fails_alone(bundled: Path, tmp_path: Path, rng) -> None:
     file = tmp_path / "batching_parameters.txt"
-    file.write_text(PARAMETERS.replace("2000000", "300000"), encoding="utf-8")
+    file.write_text(timing_out(0.3), encoding="utf-8")
     clip = rng.uniform(0.2, 0.5, 5_000).astype(np.float32)
 
     def send(waveform: np.ndarray) -> object:

@@ -111,7 +111,10 @@ def test_a_model_that_could_not_be_loaded_is_tried_again_by_probes(
     assert failed.json() == {"detail": "the model is not loaded: no such file"}
 
 
-def test_a_failure_to_load_is_believed_for_a_while(server_config: ServerConfig) -> None:
+def test_a_failure_to_load_is_believed_for_a_while(
+    server_config: ServerConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(model, "FAILURE_BELIEVED_S", 3600)
     loads = []
 
     def load(config: ServerConfig) -> Predictor:
@@ -184,7 +187,7 @@ def test_who_waits_for_the_model_keeps_nobody_from_the_page(
 
 
 def test_a_remote_model_that_is_away_is_503_with_why(server_config: ServerConfig) -> None:
-    config = replace(server_config, remote=RemoteConfig(address="127.0.0.1:1", deadline_s=2))
+    config = replace(server_config, remote=RemoteConfig(address="127.0.0.1:1"))
     with TestClient(api.create_app(config, load=load_predictor)) as client:
         wait_until_loaded(client)
         response = client.get("/health/ready")

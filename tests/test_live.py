@@ -7,7 +7,6 @@ from __future__ import annotations
 import json
 import logging
 import threading
-import time
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -62,12 +61,14 @@ def test_partials_grow_into_the_final_and_words_are_left_out_if_not_wanted(
     client: Client,
 ) -> None:
     client.start(words=False)
-    pcm = said(5.0)
-    for start in range(0, len(pcm), RATE_HZ // 2):
-        client.send(pcm[start : start + RATE_HZ // 2])
-        time.sleep(0.02)
+    pcm, half_a_second, messages = said(5.0), RATE_HZ, []
+    parts = pcm[: 3 * half_a_second], pcm[3 * half_a_second : 5 * half_a_second]
+    for part in parts:
+        client.send(part)
+        messages += client.hear_until("partial")
+    client.send(pcm[5 * half_a_second :])
     client.say("close")
-    messages, _ = client.hear_all()
+    messages += client.hear_all()[0]
     kinds = [message["type"] for message in messages]
     assert kinds[0] == "partial"
     assert kinds[-2:] == ["final", "closed"]

@@ -41,7 +41,7 @@ def test_a_client_that_goes_leaves_nothing(
                 client.send(said())
                 client.vanish()
             served.wait_until(lambda: len(served.sessions) == 0)
-        assert threading.active_count() <= before + 1
+        served.wait_until(lambda: threading.active_count() <= before + 1)
         assert served.sessions.threads.borrowed_tokens == 0
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
@@ -131,10 +131,10 @@ def test_a_model_that_fails_is_the_service_s_fault(
     server_config: ServerConfig, gate: Gate, caplog: pytest.LogCaptureFixture
 ) -> None:
     gate.failure = RuntimeError("out of memory")
-    gate.go_on.set()
     with serving(server_config, lambda _: Predictor(gate)) as served, served.client() as client:
         client.start()
         client.send(said())
+        gate.go_on.set()
         (error,), code = client.hear_all()
     assert (error["code"], code) == ("internal", 1011)
     assert "out of memory" not in error["message"]

@@ -72,7 +72,7 @@ def test_a_line_of_the_readme_prints_what_it_shows(
 
 
 def test_partials_are_printed_if_asked_for(command: list[str], served: Served) -> None:
-    done = run([*command, SAMPLE, "--url", served.url, "--partials", "--speed", "2"])
+    done = run([*command, SAMPLE, "--url", served.url, "--partials", "--speed", "1"])
     *partials, final = done.stdout.splitlines()
     assert done.returncode == 0
     assert len(partials) >= 3

@@ -1,6 +1,7 @@
 """Clips of several callers in one batch: each as alone, each with its own errors, none lost."""
 
 import threading
+import time
 from collections.abc import Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -133,7 +134,17 @@ def test_the_oldest_clip_takes_those_that_fit(lengths: list[int], places: list[i
     assert choose_batch(lengths, config, sample_rate_hz=10) == places
 
 
+def wait_until_idle(batcher: MicroBatcher) -> None:
+    """Wait until the thread waits for the first clip."""
+    for _ in range(6000):
+        if batcher._changed._waiters:
+            return
+        time.sleep(0.01)
+    raise AssertionError("the batcher's thread does not wait")
+
+
 def test_a_model_that_was_idle_does_not_wait_for_more(batcher, gate, pool) -> None:
+    wait_until_idle(batcher)
     waits = []
     batcher._is_enough = lambda: waits.append(len(batcher._waiting)) or True
     held = hold(batcher, gate, pool)

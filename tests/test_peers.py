@@ -84,10 +84,15 @@ def test_a_run_measures_all_stages_and_writes_them(model_folder: Path, tmp_path:
     assert (found["model"], found["threads"], row["clip_s"], row["batch"]) == ("tiny", 1, 1, 1)
     assert {ways.OURS, ways.KERAS, ways.PLAIN} <= row["ways"].keys()
     assert row["ways"].keys() == {ways.OURS, *found["largest_difference"]}
-    for stages in row["ways"].values():
+    for name, stages in row["ways"].items():
         parts = ("check_s", "features_s", "network_s", "decoding_s")
         assert stages.keys() == {*parts, "whole_way_s"}
-        assert sum(stages[part] for part in parts) == pytest.approx(stages["whole_way_s"], rel=0.5)
+        parts_s, whole_way_s = sum(stages[part] for part in parts), stages["whole_way_s"]
+        # The features are those of the plain export, which may be slower than all of our graph.
+        if name == ways.OURS and not stages["network_s"]:
+            assert parts_s >= whole_way_s
+        else:
+            assert parts_s == pytest.approx(whole_way_s)
     whole_s = {name: stages["whole_way_s"] for name, stages in row["ways"].items()}
     ratio = whole_s[ways.OURS] / whole_s[ways.PLAIN]
     assert row["ours_over"][ways.PLAIN] == pytest.approx(ratio)

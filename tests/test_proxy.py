@@ -86,9 +86,11 @@ def test_live_captions_and_large_files_pass(served: Served, tmp_path: Path) -> N
             f"http://{address}/v1/audio/transcriptions",
             files={"file": bytes(3_000_000)},
             data={"model": "whisper-1"},
+            timeout=60,
             trust_env=False,
         )
-        assert httpx.get(f"http://{address}/docs", follow_redirects=True).status_code == 200
+        docs = httpx.get(f"http://{address}/docs", follow_redirects=True, timeout=60)
+        assert docs.status_code == 200
     assert answer.json()["error"]["code"] == "unsupported_audio", "by the service, not by nginx"
 
 

@@ -60,6 +60,8 @@ def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
                 break
             except httpx.TransportError:
                 time.sleep(0.5)
+        else:
+            raise AssertionError(f"the server does not answer at port {port}")
         yield port
     finally:
         process.terminate()
@@ -80,7 +82,7 @@ def test_make_run_and_make_test_are_what_the_makefile_does() -> None:
     assert "make run " in README
     assert "make test " in README
     assert re.search(r"^run: .*\n\t\$\(BIN\)/python api.py$", makefile, re.MULTILINE)
-    assert re.search(r"^test: .*\n\t\$\(BIN\)/python -m pytest$", makefile, re.MULTILINE)
+    assert re.search(r"^test: .*\n\t\$\(BIN\)/python -m pytest ", makefile, re.MULTILINE)
     assert "make test VENV=" in (ROOT / ".ci/run").read_text(encoding="utf-8")
 
 

@@ -20,6 +20,7 @@ from speech.audio import decode_any
 from speech.recordings import read_blocks, read_recording
 from tests.clips import babble
 from tests.media_files import KINDS, WRITTEN_BY_FFMPEG, encode
+from tests.processes import children, needs_proc
 from tests.wav_files import chunk, extensible_chunk, format_chunk, native, riff
 
 RATE_HZ = 22_050
@@ -178,18 +179,14 @@ def test_without_pyav_libsndfile_reads_what_it_can(
         read(b"OggS" + bytes(100))
 
 
-@pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")
+@needs_proc
 def test_an_interrupt_from_the_keyboard_does_not_end_the_decoder() -> None:
     """It goes to a whole group of processes; a service that stops finishes what runs."""
+    before = children()
     blocks = read_blocks(io.BytesIO(encode("m4a", chirp(9.0, 48_000), 48_000)), CONFIG)
     first = next(blocks)
-    mine = os.getpgrp()
-    (child,) = (
-        int(path.parent.name)
-        for path in Path("/proc").glob("[0-9]*/stat")
-        if path.read_text().rsplit(")", 1)[1].split()[1] == str(os.getpid())
-    )
-    assert os.getpgid(child) != mine
+    (decoder,) = children() - before
+    assert os.getpgid(decoder) != os.getpgrp()
     assert len(first) + sum(map(len, blocks)) > 8.9 * RATE_HZ
 
 

@@ -24,6 +24,7 @@ from serving.stubs import predict_pb2
 from serving.tensors import fill_proto
 from serving_config import ModelServerConfig, RemoteConfig
 from speech.pipeline import read_pipeline, write_pipeline
+from tests.example_clients import free_ports
 from tests.model_servers import ROOT, Running, free_port, running, server_process
 
 
@@ -333,7 +334,7 @@ def upload(client: TestClient) -> object:
 
 def test_the_api_outlives_its_server(bundled: Path, tmp_path: Path) -> None:
     """No server, a server, a killed server, a new one: 503, 200, 503, 200."""
-    port, rest_port = free_port(), free_port()
+    port, rest_port = free_ports(2)
     config = ServerConfig(
         model=bundled,
         log_folder=tmp_path / "logs",

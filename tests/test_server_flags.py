@@ -1,5 +1,6 @@
 """Flags are TensorFlow Serving's own; what is not honoured is refused by name."""
 
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,11 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from config import ModelUnavailableError
 from server_flags import parse_server_flags
 from service_config import ServerConfig
 from serving.remote import RemoteBackend
 from serving_config import ModelServerConfig, RemoteConfig
-from tests.model_servers import ROOT, free_port, server_process
+from tests.example_clients import free_ports
+from tests.model_servers import ROOT, server_process
 
 
 def parse(*flags: str) -> ModelServerConfig:
@@ -96,14 +99,14 @@ def test_the_command_says_what_it_is_for(tmp_path: Path) -> None:
     done = model_server("--help")
     assert done.returncode == 0
     assert "for development and tests" in " ".join(done.stdout.split())
-    with server_process(free_port(), free_port()) as process:
+    with server_process(*free_ports(2)) as process:
         assert "for development and tests; deploy the real server" in process.stdout.readline()
 
 
 def test_the_command_ends_in_words(tmp_path: Path) -> None:
-    port, rest_port = free_port(), free_port()
+    port, rest_port, free = free_ports(3)
     with server_process(port, rest_port):
-        for ports in ((port, free_port()), (free_port(), rest_port)):
+        for ports in ((port, free), (free, rest_port)):
             taken = model_server(f"--port={ports[0]}", f"--rest_api_port={ports[1]}")
             assert taken.returncode == 1
             assert "Traceback" not in taken.stderr
@@ -116,15 +119,49 @@ def test_the_command_ends_in_words(tmp_path: Path) -> None:
     assert "Traceback" not in done.stderr
 
 
+PATIENT = """
+    max_batch_size { value: 2 }
+    batch_timeout_micros { value: 3000000 }
+    max_enqueued_batches { value: 1 }
+    num_batch_threads { value: 1 }
+    pad_variable_length_inputs: true
+"""
+
+
+def patient_flags(folder: Path) -> list[str]:
+    """Return flags with which a clip waits three seconds for another, so that it runs for long."""
+    (folder / "batching.txt").write_text(PATIENT, encoding="utf-8")
+    base, warm_up = folder / "versions", shutil.ignore_patterns("assets.extra")
+    shutil.copytree(ServerConfig().model / "saved_model", base, ignore=warm_up)
+    batching = ("--enable_batching", f"--batching_parameters_file={folder / 'batching.txt'}")
+    return [f"--model_base_path={base}", *batching]
+
+
+def wait_until_one_waits(backend: RemoteBackend, clip: np.ndarray) -> None:
+    """Wait until a clip waits for another: then two more are refused."""
+    for _ in range(600):
+        try:
+            backend.log_probs([clip, clip])
+        except ModelUnavailableError as error:
+            if "queue to which this task was submitted is full" in str(error):
+                return
+            raise
+        time.sleep(0.05)
+    raise AssertionError("the request did not reach the server")
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_signal_lets_running_requests_end(number: int) -> None:
-    port = free_port()
-    with server_process(port, free_port()) as process, ThreadPoolExecutor(1) as pool:
+def test_a_signal_lets_running_requests_end(number: int, tmp_path: Path) -> None:
+    port, rest_port = free_ports(2)
+    with (
+        server_process(port, rest_port, *patient_flags(tmp_path)) as process,
+        ThreadPoolExecutor(1) as pool,
+    ):
         backend = RemoteBackend(ServerConfig().model, RemoteConfig(address=f"127.0.0.1:{port}"))
-        clip = np.zeros(22_050 * 100, np.float32)
-        backend.log_probs([clip])
+        clip = np.zeros(22_050, np.float32)
+        backend.log_probs([clip, clip])
         answer = pool.submit(backend.log_probs, [clip])
-        time.sleep(0.1)
+        wait_until_one_waits(backend, clip)
         process.send_signal(number)
         assert len(answer.result()) == 1
         backend.close()

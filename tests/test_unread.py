@@ -98,7 +98,8 @@ def test_an_answer_that_is_not_read_keeps_no_connection(served: Served, path: st
         connection.sendall(get(path))
         served.wait_until(lambda: bool(served.server.server_state.connections))
         wait_until_left(served)
-        whole = httpx.get(f"http://127.0.0.1:{served.port}{path}", trust_env=False).content
+        where = f"http://127.0.0.1:{served.port}{path}"
+        whole = httpx.get(where, timeout=WAIT_S, trust_env=False).content
         assert len(read_to_the_end(connection)) < len(whole)
 
 

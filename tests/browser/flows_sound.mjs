@@ -86,8 +86,10 @@ export async function discard({ page }) {
 
 export async function captions({ page }) {
   await button(page, "Live captions").click();
-  await page.locator("#captions-partial span").nth(2).waitFor();
-  const partial = await page.locator("#captions-partial").innerText();
+  const partial = await page.waitForFunction(() => {
+    const shown = document.querySelector("#captions-partial");
+    return shown.querySelectorAll("span").length > 2 && shown.innerText;
+  });
   const paler = await page.evaluate(() => {
     const ink = (selector) => getComputedStyle(document.querySelector(selector)).color;
     return ink("#captions-partial") !== ink("#captions-final");
@@ -96,7 +98,7 @@ export async function captions({ page }) {
   const final = await page.locator("#captions-final p").first().innerText();
   await button(page, "Stop").click();
   await inState(page, "Live captions", "done").waitFor();
-  return { partial, paler, final, kept: await shownText(page) };
+  return { partial: await partial.jsonValue(), paler, final, kept: await shownText(page) };
 }
 
 export async function seek({ page, file, index }) {
@@ -113,6 +115,8 @@ export async function seek({ page, file, index }) {
     atS: await at(),
     lit: await lit(),
   };
+  // At a quarter of its speed it is not over before it is paused.
+  await page.evaluate(() => (document.querySelector("#audio").playbackRate = 0.25));
   await button(page, "Play").click();
   await page.waitForFunction(
     (before) =>
