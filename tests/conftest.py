@@ -24,6 +24,11 @@ settings.register_profile("fixed", deadline=None, derandomize=True, database=Non
 settings.load_profile("fixed")
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name bytes by their number: processes that share the tests must call each by one name."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) else None
+
+
 @pytest.fixture(autouse=True)
 def no_settings_of_the_user(monkeypatch: pytest.MonkeyPatch) -> None:
     """Hide `STT_…` variables of whoever runs the tests."""
