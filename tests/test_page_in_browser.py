@@ -169,7 +169,7 @@ def test_what_cannot_be_sent_is_told_at_once(browser: Browser, tmp_path: Path) -
     empty = tmp_path / "empty.wav"
     empty.touch()
     assert browser("refusedHere", empty=str(empty)) == {
-        "error": "This file is empty. Record it again, or choose another.",
+        "error": "This file is empty. Record it again, or choose another. Folders cannot be sent.",
         "bounded": ["256", "1", "2", ""],
         "focus": "choose",
     }

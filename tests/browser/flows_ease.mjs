@@ -3,7 +3,7 @@ import path from "node:path";
 
 import axe from "axe-core";
 
-import { button, give, inState, open, row, sideways, words } from "./parts.mjs";
+import { button, give, inState, open, row, seconds, sideways, words } from "./parts.mjs";
 
 export async function theme({ page }) {
   const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -42,11 +42,19 @@ export async function keyboard({ page, file }) {
   outlines.push(await tabTo(words(page).first()));
   await press("ArrowRight");
   await press("ArrowRight");
+  const lighting = page.evaluate(() => {
+    const { promise, resolve } = Promise.withResolvers();
+    new MutationObserver((_, seen) => {
+      const lit = document.querySelector("#words [aria-current]");
+      if (!lit) return;
+      seen.disconnect();
+      resolve([lit.firstChild.textContent, document.querySelector("#audio").currentTime]);
+    }).observe(document.querySelector("#words"), { attributes: true, subtree: true });
+    return promise;
+  });
+  await seconds(0.2);
   await press("Enter");
-  const lit = await page
-    .locator("#words [aria-current]")
-    .evaluate((one) => one.firstChild.textContent);
-  const wordS = await at();
+  const [lit, wordS] = await lighting; // it plays on from there
   await tabTo(button(page, "Download json"));
   const coming = page.waitForEvent("download");
   await press("Enter");

@@ -1,6 +1,6 @@
 /** The server's routes that the page uses. */
 
-import { PlainError, readError } from "./errors.js";
+import { NO_TRANSCRIPT, PlainError, readError, UNREADABLE } from "./errors.js";
 import { keyHeaders } from "./key.js";
 
 /**
@@ -37,7 +37,7 @@ async function get(route) {
   const response = await fetch(address(route), { headers: keyHeaders() }).catch(() => {
     throw new PlainError(0);
   });
-  if (response.ok) return response.json();
+  if (response.ok) return response.json().catch(() => Promise.reject(otherAnswer(response.status)));
   throw new PlainError(response.status, readError(await response.text()));
 }
 
@@ -84,15 +84,45 @@ export function transcribe(file, options, { onSent, signal }) {
     request.upload.onprogress = ({ loaded, total }) => onSent(total ? loaded / total : 0);
     request.upload.onload = () => onSent(1);
     request.onload = () => {
-      if (request.status === 200) resolve(transcriptOf(JSON.parse(request.responseText)));
+      if (request.status === 200) resolve(readTranscript(request.responseText));
       else reject(errorOf(request));
     };
-    request.onerror = () => reject(new PlainError(0));
+    request.onerror = () => void unanswered(file).then(reject);
     request.onabort = () => reject(signal.reason);
     signal.addEventListener("abort", () => request.abort(), { once: true });
     request.send(form);
   });
 }
+
+/** @param {number} status */
+const otherAnswer = (status) => new PlainError(status, { words: NO_TRANSCRIPT });
+
+/**
+ * @param {string} body
+ * @returns {Promise<Transcript>}
+ */
+async function readTranscript(body) {
+  try {
+    const answer = JSON.parse(body);
+    if (typeof answer.text === "string") return transcriptOf(answer);
+  } catch {
+    // Such as a login page.
+  }
+  throw otherAnswer(200);
+}
+
+/**
+ * Return why there was no answer: browsers tell a file that they cannot read from a server that is
+ * away only if the file is read by itself.
+ *
+ * @param {File} file
+ * @returns {Promise<PlainError>}
+ */
+const unanswered = (file) =>
+  file.slice(0, 1).arrayBuffer().then(
+    () => new PlainError(0),
+    () => new PlainError(400, { words: UNREADABLE }),
+  );
 
 /**
  * @param {XMLHttpRequest} request

@@ -10,18 +10,24 @@ import { doubtOf } from "./words.js";
 /** @typedef {import("./live.js").Utterance} Utterance */
 /** @typedef {import("./live.js").LiveWord} LiveWord */
 
+const MIN_KEPT_S = 0.5;
+const NEAR_PX = 48; // about a line
+
 /** Shows a session: final words in full ink, partial ones paler. */
 export class Captions {
   /**
    * @param {object} listener
-   * @param {(recording: File, transcript: Transcript) => void} listener.onKept is given what was
-   *   heard, if words were
    * @param {(problem: string) => void} listener.onEnd with what went wrong, or nothing
+   * @param {(recording: File, transcript: Transcript | undefined, isWhole: boolean) => void}
+   *   listener.onKept is given, after the end, what was heard and its words; all of them are there
+   *   only if it is whole
    */
   constructor(listener) {
     this.listener = listener;
     /** @type {Utterance[]} */
     this.finals = [];
+    /** @type {Utterance | null} */
+    this.partial = null;
     /** @type {LiveSession | null} */
     this.session = null;
     this.meter = new Meter(find("#live"));
@@ -33,6 +39,7 @@ export class Captions {
    */
   async start(rateHz, decoding) {
     this.finals = [];
+    this.partial = null;
     find("#captions-final").replaceChildren();
     find("#captions-partial").replaceChildren();
     this.hint("Connecting …");
@@ -60,30 +67,35 @@ export class Captions {
 
   /** @param {Utterance} utterance */
   showPartial(utterance) {
+    this.partial = utterance;
     this.hint("");
-    find("#captions-partial").replaceChildren(...spans(utterance.words));
-    follow();
+    follow(() => find("#captions-partial").replaceChildren(...spans(utterance.words)));
   }
 
   /** @param {Utterance} utterance */
   addFinal(utterance) {
-    find("#captions-partial").replaceChildren();
-    if (!utterance.text) return;
+    this.partial = null;
+    if (!utterance.text) return void find("#captions-partial").replaceChildren();
     this.hint("");
     this.finals.push(utterance);
-    find("#captions-final").append(make("p", {}, ...spans(utterance.words)));
-    follow();
+    follow(() => {
+      find("#captions-partial").replaceChildren();
+      find("#captions-final").append(make("p", {}, ...spans(utterance.words)));
+    });
   }
 
   /** @param {string} problem */
   end(problem) {
     const session = /** @type {LiveSession} */ (this.session);
     this.session = null;
-    if (this.finals.length) {
-      const recording = wavFile(session.chunks, session.rateHz, "Live captions");
-      this.listener.onKept(recording, asTranscript(this.finals, session.durationS));
-    }
-    this.listener.onEnd(problem || (this.finals.length ? "" : "No words were heard."));
+    const hadFinals = this.finals.length > 0;
+    if (!problem && !hadFinals) return this.listener.onEnd("No words were heard.");
+    if (problem && session.durationS < MIN_KEPT_S) return this.listener.onEnd(problem);
+    this.listener.onEnd(problem && `${problem} What was heard until then is kept.`);
+    const heard = this.partial?.text ? [...this.finals, this.partial] : this.finals;
+    const recording = wavFile(session.chunks, session.rateHz, "Live captions");
+    const transcript = heard.length ? asTranscript(heard, session.durationS) : undefined;
+    this.listener.onKept(recording, transcript, hadFinals);
   }
 }
 
@@ -94,10 +106,16 @@ const spans = (words) =>
     " ",
   ]);
 
-/** Keep the newest words in sight. */
-function follow() {
+/**
+ * Keep the newest words in sight, unless the person has gone back to earlier ones.
+ *
+ * @param {() => void} change what brings them
+ */
+function follow(change) {
   const captions = find("#captions");
-  captions.scrollTop = captions.scrollHeight;
+  const { scrollHeight, scrollTop, clientHeight } = captions;
+  change();
+  if (scrollHeight - scrollTop - clientHeight < NEAR_PX) captions.scrollTop = captions.scrollHeight;
 }
 
 /**

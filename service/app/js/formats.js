@@ -148,3 +148,11 @@ export function shortSize(bytes) {
   if (bytes < 999_500) return `${Math.max(1, Math.round(bytes / 1000))} kB`;
   return `${(bytes / 1e6).toFixed(bytes < 9_950_000 ? 1 : 0)} MB`;
 }
+
+/**
+ * Return a number as a person reads it, the same in every country: 11 247.
+ *
+ * @param {number} count
+ * @returns {string}
+ */
+export const shortCount = (count) => count.toLocaleString("en").replaceAll(",", "\u202f");

@@ -56,6 +56,8 @@ export function startKeyForm(onKey) {
     sessionStorage.setItem(NAME, key);
     field.value = "";
     form.hidden = true;
+    find("#sound-problem").textContent = "";
+    find("#choose").focus();
     onKey();
   });
 }

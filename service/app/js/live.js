@@ -1,6 +1,7 @@
 /** A session of live captions: sound out, words back, over one WebSocket. */
 
 import { address } from "./api.js";
+import { liveProblem } from "./errors.js";
 import { keyProtocols } from "./key.js";
 import { openMicrophone } from "./microphone.js";
 
@@ -95,10 +96,10 @@ export class LiveSession {
     this.chunks.push(samples);
     this.numSamples += samples.length;
     this.listener.onLevel(peak, this.durationS);
-    if (!this.ready) return;
-    for (const chunk of this.chunks.slice(this.numSent)) this.socket?.send(chunk);
+    if (!this.ready || this.socket?.readyState !== WebSocket.OPEN) return;
+    for (const chunk of this.chunks.slice(this.numSent)) this.socket.send(chunk);
     this.numSent = this.chunks.length;
-    if ((this.socket?.bufferedAmount ?? 0) > 2 * this.rateHz * MAX_BEHIND_S) {
+    if (this.socket.bufferedAmount > 2 * this.rateHz * MAX_BEHIND_S) {
       void this.end(
         "The connection is too slow for live captions. Record, and send the recording instead.",
       );
@@ -113,7 +114,7 @@ export class LiveSession {
     } else if (message.type === "partial") this.listener.onPartial(message);
     else if (message.type === "final") this.listener.onFinal(message);
     else if (message.type === "closed") void this.end("");
-    else if (message.type === "error") void this.end(`The server says: ${message.message}`);
+    else if (message.type === "error") void this.end(liveProblem(message));
   }
 
   /** @param {string} problem */
@@ -142,5 +143,5 @@ function problemOf(code, reason, wasReady) {
   if (reason) return `The server ended the captions: ${reason}.`;
   if (!wasReady)
     return "The server does not take live captions now. Check that it runs, and its API key.";
-  return "The connection to the server was lost. What was said until then is kept.";
+  return "The connection to the server was lost.";
 }

@@ -1,9 +1,10 @@
 /** The microphone, as chunks of 16-bit PCM. */
 
+import { openEar } from "./ear.js";
+
 /** @typedef {Int16Array<ArrayBuffer>} Samples */
 /** @typedef {{rateHz: number, close: () => Promise<void>}} Microphone */
 
-const WORKLET = new URL("recorder-worklet.js", import.meta.url);
 const FIRST_CHUNK_MS = 5_000;
 
 /** Nothing that cleans speech for ears: it takes away what a recogniser hears. */
@@ -29,17 +30,12 @@ export async function openMicrophone(wantedRateHz, { onChunk, onLost }) {
   const stream = await navigator.mediaDevices.getUserMedia({ audio: PLAIN });
   try {
     const { context, source } = connect(stream, wantedRateHz);
-    await context.audioWorklet.addModule(WORKLET);
-    const recorder = new AudioWorkletNode(context, "recorder", { numberOfOutputs: 0 });
-    const { port } = recorder;
     const { promise: begun, resolve: begin, reject: giveUp } = Promise.withResolvers();
-    const { promise: ended, resolve: end } = Promise.withResolvers();
-    port.onmessage = ({ data }) => {
+    const ear = await openEar(context, (samples, peak) => {
       begin(null);
-      if (data) onChunk(data.samples, data.peak);
-      else end(null);
-    };
-    source.connect(recorder);
+      onChunk(samples, peak);
+    });
+    source.connect(ear.node);
     stream.getTracks().forEach((track) => track.addEventListener("ended", onLost));
     // Where the computer has nothing to play on it never answers, and fails once all is closed.
     context.resume().catch(() => {});
@@ -49,8 +45,7 @@ export async function openMicrophone(wantedRateHz, { onChunk, onLost }) {
       throw error;
     });
     const close = async () => {
-      port.postMessage("end");
-      await ended;
+      await ear.end();
       stream.getTracks().forEach((track) => track.stop());
       await context.close();
     };

@@ -9,6 +9,8 @@ import { find } from "./dom.js";
  */
 
 const NAME = "stt-options";
+const MAX_PHRASES = 100;
+const MAX_CHARACTERS = 100; // of a phrase without its weight
 
 /**
  * Return phrases from a text, one a line or parted by commas.
@@ -21,6 +23,19 @@ export const phrases = (text) =>
     .split(/[\n,]/)
     .map((phrase) => phrase.trim())
     .filter(Boolean);
+
+/**
+ * Part phrases into those that the server takes, and the others.
+ *
+ * @param {string[]} given
+ * @returns {{taken: string[], leftOut: string[]}}
+ */
+export function bounded(given) {
+  const isShort = (/** @type {string} */ phrase) =>
+    phrase.replace(/:[^:]*$/, "").length <= MAX_CHARACTERS;
+  const taken = given.filter(isShort).slice(0, MAX_PHRASES);
+  return { taken, leftOut: given.filter((phrase) => !taken.includes(phrase)) };
+}
 
 /** The form of the options. */
 export class Options {
@@ -38,7 +53,7 @@ export class Options {
   get chosen() {
     const width = this.width.disabled ? NaN : this.width.valueAsNumber;
     return {
-      hotwords: phrases(this.words.value),
+      hotwords: bounded(phrases(this.words.value)).taken,
       ...(this.decoder.value && { decoder: this.decoder.value }),
       ...(width && { beam_width: width }),
     };
@@ -65,6 +80,16 @@ export class Options {
     localStorage.setItem(NAME, JSON.stringify(values));
     const changed = values.filter(Boolean).length;
     find("#options-count").textContent = changed ? `${changed} set` : "";
+    this.tellLeftOut();
+  }
+
+  tellLeftOut() {
+    const [first, ...more] = bounded(phrases(this.words.value)).leftOut;
+    const which = more.length ? `and ${more.length} more are` : "is";
+    const limit = `The server takes ${MAX_PHRASES}, of ${MAX_CHARACTERS} letters each`;
+    const problem = first ? `${limit}: “${first.slice(0, 30)}” ${which} left out.` : "";
+    const shown = find("#hotwords-problem");
+    if (shown.textContent !== problem) shown.textContent = problem; // it is read out when it changes
   }
 
   recall() {

@@ -9,12 +9,27 @@ const WAVEFORM_PX = 96; // service/page.py has the hash of the style that comes 
 const SPECTROGRAM_PX = 112;
 const LONG_S = 900;
 const SKIP_S = 3;
+/** @type {Record<string, number>} */
+const STEPS_S = {
+  ArrowLeft: -1,
+  ArrowDown: -1,
+  ArrowRight: 1,
+  ArrowUp: 1,
+  PageDown: -10,
+  PageUp: 10,
+};
+const SHIFTED = 5; // so many steps at once
 
-/** One recording at a time; calls `onTime` with seconds whenever the place in it has moved. */
+/** One recording at a time. */
 export class Player {
-  /** @param {(timeS: number) => void} onTime */
-  constructor(onTime) {
+  /**
+   * @param {object} listener
+   * @param {(timeS: number) => void} listener.onTime called whenever the place in it has moved
+   * @param {() => void} listener.onPlace called when a person chooses the place, or plays from it
+   */
+  constructor({ onTime, onPlace }) {
     this.onTime = onTime;
+    this.onPlace = onPlace;
     this.audio = /** @type {HTMLAudioElement} */ (find("#audio"));
     this.scrub = /** @type {HTMLInputElement} */ (find("#scrub"));
     this.durationS = 0;
@@ -22,6 +37,8 @@ export class Player {
     this.drawing = null;
     /** @type {Blob | null} */
     this.recording = null;
+    /** @type {{timeS: number, isPlaying: boolean} | null} */
+    this.resuming = null;
     this.listen();
   }
 
@@ -34,6 +51,7 @@ export class Player {
   load(recording, durationS) {
     this.recording = recording;
     this.durationS = durationS;
+    this.resuming = null;
     this.scrub.max = String(durationS);
     this.draw();
     this.moved(0);
@@ -49,13 +67,38 @@ export class Player {
 
   /** @param {number} timeS */
   seek(timeS) {
+    this.onPlace();
+    this.place(timeS);
+  }
+
+  /** @param {number} timeS */
+  place(timeS) {
     this.audio.currentTime = Math.max(0, Math.min(timeS, this.durationS));
     this.moved(this.audio.currentTime);
   }
 
+  play() {
+    this.onPlace();
+    void this.audio.play().catch((error) => {
+      if (error.name === "NotSupportedError") this.unplayable();
+    });
+  }
+
+  pause() {
+    this.audio.pause();
+  }
+
   toggle() {
-    if (this.audio.paused) void this.audio.play().catch(() => this.unplayable());
-    else this.audio.pause();
+    if (this.audio.paused) this.play();
+    else this.pause();
+  }
+
+  /** @param {KeyboardEvent} event on the waveform, where the browser would move by hundredths */
+  keyed(event) {
+    const stepS = STEPS_S[event.key];
+    if (!stepS || event.ctrlKey || event.metaKey || event.altKey) return;
+    event.preventDefault();
+    this.seek(this.audio.currentTime + stepS * (event.shiftKey ? SHIFTED : 1));
   }
 
   listen() {
@@ -63,6 +106,7 @@ export class Player {
     find("#back").addEventListener("click", () => this.seek(this.audio.currentTime - SKIP_S));
     find("#forward").addEventListener("click", () => this.seek(this.audio.currentTime + SKIP_S));
     this.scrub.addEventListener("input", () => this.seek(Number(this.scrub.value)));
+    this.scrub.addEventListener("keydown", (event) => this.keyed(event));
     find("#speed").addEventListener("change", () => this.setSpeed());
     document.documentElement.addEventListener("themechange", () => this.redraw());
   }
@@ -109,11 +153,20 @@ export class Player {
     return shortTime(tenths / 10) + (this.durationS < 60 ? `.${tenths % 10}` : "");
   }
 
+  /** Draw anew, and go on from the same place. */
   redraw() {
     if (!this.recording) return;
-    const { currentTime } = this.audio;
+    const { currentTime: timeS, paused } = this.audio;
+    const resuming = (this.resuming ??= { timeS, isPlaying: !paused });
     this.draw();
-    this.audio.addEventListener("loadedmetadata", () => this.seek(currentTime), { once: true });
+    const { audio } = this;
+    const resume = () => {
+      if (this.audio !== audio) return;
+      this.resuming = null;
+      this.place(resuming.timeS);
+      if (resuming.isPlaying) void audio.play().catch(() => {}); // if the browser lets it
+    };
+    audio.addEventListener("loadedmetadata", resume, { once: true });
   }
 
   draw() {

@@ -24,6 +24,7 @@ import { PlainError } from "./errors.js";
  * @property {Transcript | null} transcript
  * @property {boolean} recorded whether this page alone has its sound
  * @property {boolean} saved whether that is kept elsewhere, too
+ * @property {number} sinceMs when it came into this state, as `Date.now` says it
  *
  * @typedef {{onSent: (share: number) => void, signal: AbortSignal}} During
  * @typedef {(file: File, during: During) => Promise<Transcript>} Work
@@ -67,6 +68,7 @@ export class Queue extends EventTarget {
       transcript: transcript ?? null,
       recorded,
       saved: false,
+      sinceMs: Date.now(),
     };
     this.items.push(item);
     this.change(item, {});
@@ -106,6 +108,12 @@ export class Queue extends EventTarget {
     this.dispatchEvent(new CustomEvent("remove", { detail: item }));
   }
 
+  /** @param {Item} item one that was removed, to its place among the others */
+  restore(item) {
+    this.items = [...this.items, item].sort((one, other) => one.id - other.id);
+    this.change(item, {});
+  }
+
   /** Begin what there is room for. */
   next() {
     const waiting = this.items.filter(
@@ -123,8 +131,11 @@ export class Queue extends EventTarget {
       this.change(item, { state: "done", transcript });
     } catch (error) {
       if (controller.signal.aborted) this.change(item, { state: "cancelled" });
-      else if (error instanceof PlainError) this.change(item, { state: "failed", error });
-      else throw error;
+      else {
+        const plain = error instanceof PlainError ? error : new PlainError(500);
+        this.change(item, { state: "failed", error: plain });
+        if (error !== plain) throw error; // a defect, for the browser's console
+      }
     } finally {
       this.running.delete(item);
       this.next();
@@ -159,6 +170,7 @@ export class Queue extends EventTarget {
    * @param {Partial<Item>} values
    */
   change(item, values) {
+    if (values.state && values.state !== item.state) item.sinceMs = Date.now();
     Object.assign(item, values);
     this.dispatchEvent(new CustomEvent("change", { detail: item }));
   }

@@ -1,7 +1,7 @@
 /** The list of files, as the page shows it. */
 
 import { find, icon, make, save } from "./dom.js";
-import { lengthOf, shortSize } from "./formats.js";
+import { lengthOf, shortSize, shortTime } from "./formats.js";
 
 /** @typedef {import("./queue.js").Item} Item */
 /** @typedef {import("./queue.js").State} State */
@@ -10,28 +10,40 @@ import { lengthOf, shortSize } from "./formats.js";
 const STATES = {
   waiting: () => "Waits for its turn",
   sending: (item) => `Sending, ${Math.round(100 * item.progress)} %`,
-  working: () => "Transcribing",
+  working: (item) => `Transcribing${elapsed(item.sinceMs)}`,
   held: () => "The server is busy; it is asked again soon",
   done: (item) => `${lengthOf(item.transcript?.durationS ?? 0)} · ${shortSize(item.file.size)}`,
   failed: () => "Failed",
   cancelled: () => "Cancelled",
 };
+const LONG_MS = 5_000;
+const TICK_MS = 1_000;
 /** @type {Record<string, string>} */
 const NEWS = { done: "done", failed: "failed", cancelled: "cancelled" };
+
+/** @param {number} sinceMs */
+function elapsed(sinceMs) {
+  const ms = Date.now() - sinceMs;
+  return ms < LONG_MS ? "" : `, ${shortTime(ms / 1000)}`;
+}
 
 /** Shows each item of a queue, and passes on what is pressed. */
 export class QueueView {
   /**
    * @param {import("./queue.js").Queue} queue
-   * @param {(item: Item) => void} onOpen called with a finished item that is chosen
+   * @param {object} listener
+   * @param {(item: Item) => void} listener.onOpen called with a finished item that is chosen
+   * @param {(item: Item) => void} listener.onRemove called with one that shall go
    */
-  constructor(queue, onOpen) {
+  constructor(queue, { onOpen, onRemove }) {
     this.queue = queue;
     this.onOpen = onOpen;
+    this.onRemove = onRemove;
     this.list = find("#queue");
     /** @type {Map<number, HTMLLIElement>} */
     this.rows = new Map();
     this.revealing = false;
+    setInterval(() => this.tick(), TICK_MS);
     queue.addEventListener("change", (event) =>
       this.show(/** @type {CustomEvent} */ (event).detail),
     );
@@ -63,11 +75,20 @@ export class QueueView {
     this.count();
   }
 
+  /** Tell of what takes long that it goes on. */
+  tick() {
+    for (const item of this.queue.items.filter(({ state }) => state === "working")) {
+      const row = this.rows.get(item.id);
+      if (row) find(".item-state", row).textContent = STATES.working(item);
+    }
+  }
+
   /** @param {Item} item */
   begin(item) {
     const row = make("li", { class: "item" });
+    const next = this.queue.items.find((other) => other.id > item.id);
+    this.list.insertBefore(row, (next && this.rows.get(next.id)) ?? null);
     this.rows.set(item.id, row);
-    this.list.append(row);
     this.reveal(row);
     return row;
   }
@@ -99,8 +120,13 @@ export class QueueView {
 
   count() {
     find("#queue-section").hidden = this.rows.size === 0;
-    const open = this.queue.items.filter((item) => !(item.state in NEWS)).length;
-    find("#queue-count").textContent = open ? `${open} to go` : "";
+    const count = (/** @type {(state: State) => boolean} */ isMeant) =>
+      this.queue.items.filter((item) => isMeant(item.state)).length;
+    const open = count((state) => !(state in NEWS));
+    const failed = count((state) => state === "failed");
+    const done = open || !failed ? 0 : count((state) => state === "done");
+    const parts = [open && `${open} to go`, done && `${done} done`, failed && `${failed} failed`];
+    find("#queue-count").textContent = parts.filter(Boolean).join(" · ");
   }
 
   /**
@@ -112,13 +138,24 @@ export class QueueView {
   renew(row, item) {
     const had = row.contains(document.activeElement);
     const current = row.querySelector("[aria-current]") !== null;
+    const wasSeen = this.hiddenPx(row) <= 0;
     row.dataset.state = item.state;
     row.replaceChildren(this.body(item, current), this.actions(item), ...this.below(item));
+    if (wasSeen) this.list.scrollTop += Math.max(0, this.hiddenPx(row)); // an error makes it taller
     if (had) /** @type {HTMLElement | null} */ (row.querySelector("button"))?.focus();
     if (item.state in NEWS) {
       const why = item.error ? `: ${item.error.message}` : "";
       find("#news").textContent = `${item.file.name} ${NEWS[item.state]}${why}`;
     }
+  }
+
+  /**
+   * Return how much of a row is below the list's lower edge.
+   *
+   * @param {HTMLLIElement} row
+   */
+  hiddenPx(row) {
+    return row.getBoundingClientRect().bottom - this.list.getBoundingClientRect().bottom;
   }
 
   /**
@@ -171,7 +208,7 @@ export class QueueView {
       add(item.state === "done" ? "Transcribe again" : "Try again", "again", () =>
         queue.retry(item),
       );
-      add("Remove", "close", () => queue.remove(item));
+      add("Remove", "close", () => this.onRemove(item));
     } else add("Cancel", "close", () => queue.cancel(item));
     return actions;
   }

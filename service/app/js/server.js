@@ -8,18 +8,30 @@ import { askForKey } from "./key.js";
 
 const AGAIN_MS = 5000;
 /** @type {[string, string]} */
-const EMPTY = ["This file is empty.", "Record it again, or choose another."];
+const EMPTY = [
+  "This file is empty.",
+  "Record it again, or choose another. Folders cannot be sent.",
+];
 
-/** Asks until a model answers, and says in the page's head what it heard. */
+/** Asks until a model answers, and says in the page's head what it heard; and again when told to. */
 export class Server {
   constructor() {
     this.model = "";
     /** @type {import("./api.js").Limits} */
     this.limits = { maxBytes: Infinity, maxDurationS: Infinity, rateHz: 22_050 };
+    this.timer = 0;
+    /** @type {Promise<void> | null} */
+    this.asking = null;
   }
 
-  /** @returns {Promise<void>} */
-  async ask() {
+  /** @returns {Promise<void>} when there is an answer, or none */
+  ask() {
+    clearTimeout(this.timer);
+    this.asking ??= this.askOnce().finally(() => (this.asking = null));
+    return this.asking;
+  }
+
+  async askOnce() {
     try {
       this.limits = await readLimits();
       this.model = await readModel();
@@ -27,8 +39,9 @@ export class Server {
     } catch (error) {
       if (!(error instanceof PlainError)) throw error;
       if (error.status === 401) return this.wantKey();
-      this.say("away", error.status === 503 ? "Model not ready" : "No answer", error.detail);
-      setTimeout(() => void this.ask(), AGAIN_MS);
+      const words = error.status === 503 ? "Model not ready" : "No answer";
+      this.say("away", words, error.detail || error.message);
+      this.timer = setTimeout(() => void this.ask(), AGAIN_MS);
     }
   }
 

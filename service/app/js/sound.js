@@ -8,26 +8,32 @@ import { Recorder } from "./recorder.js";
 /** @typedef {import("./api.js").Transcript} Transcript */
 /** @typedef {"idle" | "recording" | "live"} Mode */
 
+const NOTHING_YET = "Nothing was recorded: the microphone was not open yet. Record again.";
+
 /** Which panel is there, and what its buttons do. */
 export class Sound {
   /**
    * @param {object} parts
    * @param {() => import("./api.js").Limits} parts.limits
    * @param {() => import("./options.js").Decoding} parts.decoding
-   * @param {(recording: File, transcript?: Transcript) => void} parts.onRecording a transcript is
-   *   there if captions made it
+   * @param {() => void} parts.onStart called before the microphone is opened
+   * @param {(recording: File) => void} parts.onRecording
+   * @param {(recording: File) => void} parts.onDiscarded
+   * @param {(recording: File, transcript: Transcript | undefined, isWhole: boolean) => void}
+   *   parts.onCaptioned is given what captions heard, and their words
+   * @param {() => void} parts.onTrouble called when captions ended by themselves
    */
-  constructor({ limits, decoding, onRecording }) {
+  constructor(parts) {
+    const { limits, decoding } = parts;
+    this.parts = parts;
     this.attempt = 0;
-    this.recorder = new Recorder(() => void keep());
-    const keep = async () => {
-      const recording = await this.recorder.end();
-      this.enter("idle");
-      if (recording) onRecording(recording);
-    };
+    this.recorder = new Recorder(() => void this.keep());
     this.captions = new Captions({
-      onKept: onRecording,
-      onEnd: (problem) => this.enter("idle", problem),
+      onKept: parts.onCaptioned,
+      onEnd: (problem) => {
+        this.enter("idle", problem);
+        if (problem) parts.onTrouble();
+      },
     });
     find("#record").addEventListener("click", () => {
       void this.start("recording", () => this.recorder.start(limits()));
@@ -35,12 +41,24 @@ export class Sound {
     find("#caption").addEventListener("click", () => {
       void this.start("live", () => this.captions.start(limits().rateHz, decoding()));
     });
-    find("#recording-stop").addEventListener("click", keep);
-    find("#recording-discard").addEventListener("click", () => {
-      void this.recorder.end();
-      this.enter("idle");
-    });
+    find("#recording-stop").addEventListener("click", () => void this.keep());
+    find("#recording-discard").addEventListener("click", () => void this.discard());
     find("#live-stop").addEventListener("click", () => this.captions.stop());
+  }
+
+  /** End the recording, and pass it on. */
+  async keep() {
+    if (!this.recorder.take) return; // it is ended already
+    const recording = await this.recorder.end();
+    this.enter("idle", recording ? "" : NOTHING_YET);
+    if (recording) this.parts.onRecording(recording);
+  }
+
+  async discard() {
+    const ending = this.recorder.end();
+    this.enter("idle");
+    const recording = await ending;
+    if (recording) this.parts.onDiscarded(recording);
   }
 
   /**
@@ -49,6 +67,7 @@ export class Sound {
    */
   async start(mode, begin) {
     const attempt = (this.attempt += 1);
+    this.parts.onStart();
     this.enter(mode);
     try {
       await begin();
@@ -71,7 +90,8 @@ export class Sound {
     find("#sound-problem").textContent = problem;
     if (mode === "recording") find("#recording-stop").focus();
     if (mode === "live") find("#live-stop").focus();
-    if (mode === "idle" && before === "recording") find("#record").focus();
-    if (mode === "idle" && before === "live") find("#caption").focus();
+    // Without scrolling: what was heard comes into sight.
+    if (mode !== "idle" || before === "idle") return;
+    find(before === "live" ? "#caption" : "#record").focus({ preventScroll: true });
   }
 }

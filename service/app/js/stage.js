@@ -1,7 +1,7 @@
 /** The finished recording that is shown: its words, its sound, and what can be saved. */
 
 import { copy, find, icon, make, save } from "./dom.js";
-import { FORMATS, lengthOf } from "./formats.js";
+import { FORMATS, lengthOf, shortCount } from "./formats.js";
 import { Player } from "./player.js";
 import { Words } from "./words.js";
 
@@ -16,16 +16,29 @@ export class Stage {
     /** @type {Item | null} */
     this.item = null;
     this.copying = 0;
-    this.words = new Words(find("#words"), (timeS) => this.player.seek(timeS));
-    this.player = new Player((timeS) => this.words.light(timeS, !this.player.audio.paused));
+    this.words = new Words(find("#words"), (timeS, plays) => {
+      this.player.seek(timeS);
+      if (plays) this.player.play();
+    });
+    this.player = new Player({
+      onTime: (timeS) => this.words.light(timeS, this.isPlaying),
+      onPlace: () => this.words.rejoin(),
+    });
     find("#copy").addEventListener("click", () => void this.copy());
     find("#formats").append(...FORMATS.map((format) => this.saver(format)));
     addEventListener("keydown", (event) => this.space(event));
   }
 
+  /** @returns {boolean} */
+  get isPlaying() {
+    return !this.player.audio.paused;
+  }
+
   /** @param {Item} item one that is done */
   show(item) {
     const transcript = /** @type {import("./api.js").Transcript} */ (item.transcript);
+    const isOther = this.item !== item;
+    const hadFocus = find("#words").contains(document.activeElement);
     this.item = item;
     find("#result").hidden = false;
     find("#empty").hidden = true;
@@ -36,7 +49,8 @@ export class Stage {
     this.words.show(transcript.words);
     find("#no-words").hidden = transcript.words.length > 0;
     find("#shades").hidden = !transcript.words.some((word) => word.confidence !== null);
-    this.player.load(item.file, transcript.durationS);
+    if (isOther) this.player.load(item.file, transcript.durationS);
+    if (hadFocus) find("#stage").focus({ preventScroll: true });
   }
 
   /** Show nothing. */
@@ -78,6 +92,7 @@ export class Stage {
     if (
       event.key !== " " ||
       !this.item ||
+      document.body.dataset.mode !== "idle" ||
       target.closest("button, input, select, textarea, summary, a")
     )
       return;
@@ -88,7 +103,8 @@ export class Stage {
 
 /** @param {import("./api.js").Transcript} transcript */
 function factsOf({ durationS, words, confidence }) {
-  const facts = [lengthOf(durationS), `${words.length} ${words.length === 1 ? "word" : "words"}`];
+  const numWords = `${shortCount(words.length)} ${words.length === 1 ? "word" : "words"}`;
+  const facts = [lengthOf(durationS), numWords];
   if (confidence !== null && words.length) facts.push(`${Math.round(100 * confidence)} % sure`);
   return facts.join(" · ");
 }

@@ -2,12 +2,13 @@
 
 import { make } from "./dom.js";
 import { shortTime } from "./formats.js";
+import { paragraphStarts } from "./paragraphs.js";
 
 /** @typedef {import("./api.js").Word} Word */
 
-const PARAGRAPH_PAUSE_S = 1.2;
 const DOUBTS = [0.75, 0.6, 0.45, 0.3]; // a step for each that the confidence is under
 const SAID = 2; // from this step on screen readers are told
+const MAX_LOOKS = 4; // frames: what is far away is laid out only once it comes into sight
 
 /**
  * Return how doubtful a word is: 0, or up to 4.
@@ -22,7 +23,7 @@ export const doubtOf = (confidence) =>
 export class Words {
   /**
    * @param {HTMLElement} container
-   * @param {(timeS: number) => void} onSeek
+   * @param {(timeS: number, plays: boolean) => void} onSeek
    */
   constructor(container, onSeek) {
     this.container = container;
@@ -32,6 +33,8 @@ export class Words {
     /** @type {HTMLButtonElement[]} */
     this.buttons = [];
     this.lit = -1;
+    /** @type {HTMLButtonElement | null} */
+    this.heard = null; // the last one that was lit; without it the next is brought into sight
     container.addEventListener("click", (event) => this.pressed(event));
     container.addEventListener("keydown", (event) => this.moved(event));
   }
@@ -40,33 +43,33 @@ export class Words {
   show(words) {
     this.words = words;
     this.lit = -1;
+    this.heard = null;
     this.buttons = words.map(buttonOf);
     this.buttons[0]?.setAttribute("tabindex", "0");
     this.container.replaceChildren(...this.paragraphs());
+    this.container.scrollTop = 0;
   }
 
   /** @returns {HTMLElement[]} each with the time at which it begins */
   paragraphs() {
-    /** @type {HTMLElement[]} */
-    const found = [];
-    let text = make("p");
-    this.words.forEach(({ startS }, index) => {
-      const before = this.words[index - 1];
-      if (!before || startS - before.endS > PARAGRAPH_PAUSE_S) {
-        text = make("p");
-        const when = make("span", { class: "when", "aria-hidden": "true" }, shortTime(startS));
-        found.push(make("div", { class: "paragraph" }, when, text));
-      }
-      text.append(this.buttons[index], " ");
+    const starts = paragraphStarts(this.words);
+    return starts.map((first, place) => {
+      const when = make(
+        "span",
+        { class: "when", "aria-hidden": "true" },
+        shortTime(this.words[first].startS),
+      );
+      const buttons = this.buttons.slice(first, starts[place + 1]);
+      const text = make("p", {}, ...buttons.flatMap((button) => [button, " "]));
+      return make("div", { class: "paragraph" }, when, text);
     });
-    return found;
   }
 
   /**
    * Light the word that is heard at a time.
    *
    * @param {number} timeS
-   * @param {boolean} playing then the word is kept in sight
+   * @param {boolean} playing then the words are followed, unless the person has scrolled away
    */
   light(timeS, playing) {
     const index = this.at(timeS);
@@ -74,20 +77,47 @@ export class Words {
     this.buttons[this.lit]?.removeAttribute("aria-current");
     this.lit = index;
     const button = this.buttons[index];
-    button?.setAttribute("aria-current", "true");
-    if (playing && button) this.follow(button);
+    if (!button) return;
+    button.setAttribute("aria-current", "true");
+    const follows = !this.heard || (playing && this.place(this.heard).isPartlySeen);
+    this.heard = button;
+    if (follows) this.bring(button);
+  }
+
+  /** Follow the words again, wherever they are scrolled to. */
+  rejoin() {
+    this.heard = null;
   }
 
   /**
-   * Keep a word in sight of its own box; the page stays where the person has it.
+   * Return where a word is in the box of all.
    *
    * @param {HTMLElement} button
    */
-  follow(button) {
+  place(button) {
     const [box, word] = [this.container, button].map((element) => element.getBoundingClientRect());
-    if (word.top < box.top || word.bottom > box.bottom) {
-      this.container.scrollTop += word.top - box.top - box.height / 3;
-    }
+    return {
+      isPartlySeen: word.bottom > box.top && word.top < box.bottom,
+      isSeen: word.top >= box.top && word.bottom <= box.bottom,
+      tooLowPx: word.top - box.top - box.height / 3,
+    };
+  }
+
+  /**
+   * Bring a word into sight of its own box; the page stays where the person has it.
+   *
+   * @param {HTMLElement} button
+   */
+  bring(button) {
+    let looks = this.place(button).isSeen ? 0 : MAX_LOOKS;
+    const look = () => {
+      if (!looks || this.heard !== button) return;
+      looks -= 1;
+      const { isSeen, tooLowPx } = this.place(button);
+      if (!isSeen) this.container.scrollTop += tooLowPx;
+      requestAnimationFrame(look);
+    };
+    look();
   }
 
   /**
@@ -106,12 +136,12 @@ export class Words {
     return low && timeS < this.words[low - 1].endS ? low - 1 : -1;
   }
 
-  /** @param {Event} event */
-  pressed({ target }) {
+  /** @param {MouseEvent} event whose detail is 0 if a key, or a screen reader, made it */
+  pressed({ target, detail }) {
     const index = this.buttons.indexOf(/** @type {HTMLButtonElement} */ (target));
     if (index < 0) return;
     this.stop(index);
-    this.onSeek(this.words[index].startS);
+    this.onSeek(this.words[index].startS, detail === 0);
   }
 
   /** @param {KeyboardEvent} event */
@@ -142,7 +172,7 @@ export class Words {
 function buttonOf({ text, startS, confidence }) {
   const doubt = doubtOf(confidence);
   const sure = confidence === null ? "" : `, ${Math.round(100 * confidence)} % sure`;
-  const button = make(
+  return make(
     "button",
     {
       type: "button",
@@ -150,9 +180,8 @@ function buttonOf({ text, startS, confidence }) {
       tabindex: "-1",
       title: shortTime(startS) + sure,
       "data-doubt": String(doubt),
+      "aria-label": doubt >= SAID && text + sure,
     },
     text,
   );
-  if (doubt >= SAID) button.append(make("span", { class: "unseen" }, sure));
-  return button;
 }
