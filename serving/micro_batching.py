@@ -19,10 +19,17 @@ from speech.pipeline import Pipeline
 
 @dataclass(frozen=True, eq=False)
 class _Clip:
-    """A clip that waits, and where its caller waits for it."""
+    """A clip that waits, and where its caller waits for it.
+
+    Attributes:
+        call: what brought it, the same of all that came with it.
+        turn: in samples of audio of its call; those of the lowest turn are next.
+    """
 
     waveform: Waveform
     given_up: threading.Event | None
+    call: object
+    turn: float
     log_probs: Future[NDArray[np.float32]] = field(default_factory=Future)
 
     def is_wanted(self) -> bool:
@@ -38,7 +45,9 @@ class _Clip:
 class MicroBatcher:
     """A `Backend` around another; its one thread computes the clips that wait in batches.
 
-    How many wait is the callers' to bound: each waits for its own before it brings more.
+    How many wait is the callers' to bound: each waits for its own before it brings more. Callers
+    get equal shares, so that one with one clip, as live captions are, does not wait for all the
+    clips of others (weighted fair queueing, Demers et al. 1989, with equal weights).
     """
 
     def __init__(
@@ -50,7 +59,8 @@ class MicroBatcher:
     ) -> None:
         """Begin the thread; `on_batch` is called in it, with the number of clips of each batch."""
         self._backend, self._config, self._on_batch = backend, config, on_batch
-        self._waiting: list[_Clip] = []
+        self._waiting: list[_Clip] = []  # in the order of their turns
+        self._turn = 0.0
         self._changed = threading.Condition()
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="micro-batcher", daemon=True)
@@ -94,17 +104,27 @@ class MicroBatcher:
         Raises:
             ModelUnavailableError: also if it was closed.
         """
-        clips = [_Clip(waveform, given_up) for waveform in waveforms]
         with self._changed:
             if self._closed:
                 raise ModelUnavailableError("the model is closed")
-            self._waiting += clips
+            clips = self._in_turn(waveforms, given_up)
+            self._waiting = sorted([*self._waiting, *clips], key=lambda clip: clip.turn)
             self._changed.notify()
         return [clip.log_probs.result() for clip in clips]
 
     def open_stream(self) -> ClipStream | None:
         """Begin a clip that is computed while it is heard: by its caller, beside the batches."""
         return open_stream(self._backend)
+
+    def _in_turn(
+        self, waveforms: Sequence[Waveform], given_up: threading.Event | None
+    ) -> list[_Clip]:
+        """Return the clips of a call, each to come when those before it are an equal share."""
+        call, turn, clips = object(), self._turn, []
+        for waveform in waveforms:
+            clips.append(_Clip(waveform, given_up, call, turn))
+            turn += len(waveform)
+        return clips
 
     def _work(self) -> None:
         while not self._closed:
@@ -122,9 +142,17 @@ class MicroBatcher:
             rate_hz = self.pipeline.audio.sample_rate_hz
             places = choose_batch(lengths, self._config, sample_rate_hz=rate_hz)
             batch = [self._waiting[place] for place in places]
+            self._take_turn(batch)
             for place in reversed(places):
                 del self._waiting[place]
             return batch
+
+    def _take_turn(self, batch: Sequence[_Clip]) -> None:
+        """Go on by what each call that waits has of a batch, were all served alike."""
+        if batch:
+            num_calls = len({clip.call for clip in self._waiting})
+            share = sum(len(clip.waveform) for clip in batch) / num_calls
+            self._turn = max(self._turn + share, batch[0].turn)
 
     def _is_enough(self) -> bool:
         return self._closed or len(self._waiting) >= self._config.max_clips
@@ -153,7 +181,7 @@ def choose_batch(
     The first is in it however long it is, so that none waits for ever.
 
     Args:
-        lengths: of the waiting clips in samples, in the order in which they came.
+        lengths: of the waiting clips in samples, in the order of their turns.
     """
     chosen = [0] if lengths else []
     for place in range(1, len(lengths)):
