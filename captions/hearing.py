@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import deque
 
 import numpy as np
+from numpy.typing import NDArray
 
 from speech.audio import Waveform
 from speech.loudness import (
@@ -12,6 +13,9 @@ from speech.loudness import (
     SegmentationConfig,
     frame_length_of,
     frame_power,
+    join_runs,
+    loud_runs,
+    over_noise,
     speech_runs,
     to_levels,
 )
@@ -70,10 +74,13 @@ class SpeechTracker:
         self._levels = to_levels(self._power, self._config)[:, 0]
 
     def speech(self, after: int) -> list[Span]:
-        """Return the loud parts that end after this sample, without padding, in order."""
-        frames = speech_runs(self._levels, self._config) + self._first_frame
-        spans = [Span(start, end) for start, end in (frames * self.frame_length).tolist()]
-        return [span for span in spans if span.end > after]
+        """Return the parts that are speech and end after this sample, without padding, in order."""
+        return self._spans(speech_runs(self._levels, self._config), after)
+
+    def loud(self, after: int) -> list[Span]:
+        """Return what `speech` does, and what may be clicks, too."""
+        loud = loud_runs(over_noise(self._levels, self._config), self._config)
+        return self._spans(join_runs(loud, self._config), after)
 
     def quietest(self, span: Span) -> int:
         """Return the middle of the quietest frame in a span of what is kept."""
@@ -81,3 +88,8 @@ class SpeechTracker:
         last = span.end // self.frame_length - self._first_frame
         quietest = first + int(self._levels[first:last].argmin())
         return (self._first_frame + quietest) * self.frame_length + self.frame_length // 2
+
+    def _spans(self, runs: NDArray[np.int64], after: int) -> list[Span]:
+        frames = (runs + self._first_frame) * self.frame_length
+        spans = [Span(start, end) for start, end in frames.tolist()]
+        return [span for span in spans if span.end > after]

@@ -132,12 +132,15 @@ class CaptionSession:
 
     def finalize(self) -> list[Caption]:
         """End the utterance that is being spoken, as if silence followed; see `feed`."""
-        captions = []
+        captions, heard_to = [], self._audio.end
+        if self._utterance is None:  # what is behind a cut is nobody's until the next step
+            self._utterance = self._begin(self._tracker.speech(after=self._open_from))
         if self._utterance:
             reaches_end = self._utterance.speech.end >= self._audio.end
             rest = self._pending if reaches_end else self._pending[:0]
             captions = self._end(self._window(), rest)
-        self._closed_to = self._audio.end
+            heard_to += len(rest)
+        self._closed_to = min(heard_to, self._beginning())
         return captions
 
     def _end_what_ended(self) -> list[Caption]:
@@ -176,6 +179,16 @@ class CaptionSession:
             stabiliser=self._make_stabiliser(),
             decoded_to=start,
         )
+
+    def _beginning(self) -> int:
+        """Return from where on there is sound that may yet be speech; the end if there is none.
+
+        It is too short so far to be told from a click, and no final has any of it.
+        """
+        loud = self._tracker.loud(after=self._open_from)
+        if loud and loud[-1].start >= self._open_from and loud[-1].end >= self._audio.end:
+            return max(self._open_from, loud[-1].start - self._padding)
+        return self._heard
 
     def _end(self, window: Span, rest: Waveform = NOTHING) -> list[Caption]:
         """Return the final of what is being spoken, up to the end of `window`, and `rest`."""
