@@ -215,6 +215,33 @@ def test_nothing_wrong_is_said_so(tmp_path: Path) -> None:
     assert not page.all("audio")
 
 
+@pytest.mark.parametrize(
+    ("count", "alike", "sentence"),
+    [
+        (39, False, "Too few clips to part: 39; it takes 40."),
+        (40, True, "All clips are alike in this: 2 chars/s and over."),
+        (40, False, "Error rates by speaking rate"),
+    ],
+)
+def test_few_clips_are_not_called_alike(
+    tmp_path: Path, count: int, alike: bool, sentence: str
+) -> None:
+    clips = [
+        heard("abcd", "abcd", name=str(i), duration_s=2.0 if alike else 1.0 + i / 10)
+        for i in range(count)
+    ]
+    page, _ = written(tmp_path, clips)
+    assert sentence in page.text
+    assert "alike in this: any" not in page.text
+
+
+def test_one_error_is_in_the_singular(tmp_path: Path) -> None:
+    page, _ = written(tmp_path, [heard("one two three", "one three", name="1")])
+    text = page.text.replace("\xa0", " ")
+    assert "0 substitutions (S), 1 deletion (D) and 0 insertions (I)" in text
+    assert not re.search(r"\b1 \w+s\b", text)
+
+
 def test_speakers_of_very_few_clips_are_folded(tmp_path: Path) -> None:
     often = [heard("a b", "a c", speaker=f"x/often{i % 2}", name=str(i)) for i in range(12)]
     once = [heard("a b", "c d", speaker=f"x/once{i}", name=f"o{i}") for i in range(8)]

@@ -23,25 +23,14 @@ from training.analysis_page import (
     table,
 )
 from training.analysis_plots import (
-    FEWEST_SAID,
     MOST_BARS,
     plot_calibration,
-    plot_confusions,
     plot_groups,
     plot_noise,
-    symbol_name,
 )
 from training.analysis_statistics import Rate
-from training.analysis_words import Confusions, Example, Kind, Step, WordError
 
-_CONFUSIONS = 8
-_ERRORS = 10
 _THIN_SHOWN = 5
-_ERROR_TITLES: dict[Kind, str] = {
-    "substitution": "Substitutions: another word was understood",
-    "deletion": "Deletions: a word was left out",
-    "insertion": "Insertions: a word was added",
-}
 
 
 def summary(analysis: Analysis, findings: Sequence[Finding]) -> Section:
@@ -52,7 +41,7 @@ def summary(analysis: Analysis, findings: Sequence[Finding]) -> Section:
         ("Word error rate", percent(total.wer.value), _range(total.wer)),
         ("Character error rate", percent(total.cer.value), _range(total.cer)),
         ("Clips", number(total.clips), f"{audio_s / 60:.1f} minutes"),
-        ("Words", number(total.wer.count), f"{number(total.wer.errors)} errors"),
+        ("Words", number(total.wer.count), counted(total.wer.errors, "error")),
         ("Clips without an error", percent(analysis.faultless.value), _range(analysis.faultless)),
     ]
     found: Markup = paragraph(
@@ -65,8 +54,9 @@ def summary(analysis: Analysis, findings: Sequence[Finding]) -> Section:
             for finding in findings
         )
     errors = (
-        f"Of the errors {number(total.substitutions)} are substitutions (S), "
-        f"{number(total.deletions)} deletions (D) and {number(total.insertions)} insertions (I)."
+        f"The errors: {counted(total.substitutions, 'substitution')} (S), "
+        f"{counted(total.deletions, 'deletion')} (D) and "
+        f"{counted(total.insertions, 'insertion')} (I)."
     )
     content = join(
         Markup('<dl class="cards">{}</dl>\n').format(join(*(_card(*card) for card in cards))),
@@ -92,17 +82,25 @@ def _range(rate: Rate) -> str:
 
 
 def groups(
-    anchor: str, title: str, by: str, found: Sequence[Group], total: Rate, *, note: str = ""
+    anchor: str,
+    title: str,
+    by: str,
+    found: Sequence[Group],
+    total: Rate,
+    *,
+    note: str = "",
+    fewest: int = 0,
 ) -> Section:
     """Return a chapter of error rates by what clips have in common.
 
     Args:
         by: what that is, for captions.
         note: how it is to be read.
+        fewest: clips that it takes to part them.
     """
     if len(found) < 2:
-        only = f"All clips are alike in this: {found[0].name}." if found else "No clip has one."
-        return Section(anchor=anchor, title=title, content=join(_note(note), paragraph(only)))
+        only = paragraph(_no_groups(found, fewest))
+        return Section(anchor=anchor, title=title, content=join(_note(note), only))
     shown, rest = _split(found)
     axis = by[0].lower() + by[1:]
     columns = (by, "WER", "95 % interval", "Clips", "Words", "CER", "S / D / I")
@@ -113,6 +111,15 @@ def groups(
     alt = f"Bars of the word error rate by {axis}, with intervals; the table has the figures."
     chart = picture(plot_groups(shown, total), alt=alt)
     return Section(anchor=anchor, title=title, content=join(_note(note), beside(chart, tables)))
+
+
+def _no_groups(found: Sequence[Group], fewest: int) -> str:
+    """Say why there is nothing to compare."""
+    if not found:
+        return "No clip has one."
+    if found[0].clips < fewest:
+        return f"Too few clips to part: {number(found[0].clips)}; it takes {number(fewest)}."
+    return f"All clips are alike in this: {found[0].name}."
 
 
 def _split(found: Sequence[Group]) -> tuple[list[Group], list[Group]]:
@@ -168,81 +175,6 @@ def _noise_row(level: NoiseLevel) -> list[Cell]:
         percent(level.cer.value),
         against,
     ]
-
-
-def errors(found: dict[Kind, list[WordError]]) -> Section:
-    """Return the chapter of the most frequent errors of words."""
-    note = (
-        "A count beside how often the word was said (of insertions: was written). The examples "
-        "have the words around it as they were said."
-    )
-    tables = [_error_table(kind, rows) for kind, rows in found.items() if rows]
-    content = join(paragraph(note), *tables) if tables else paragraph("No word is wrong.")
-    return Section(anchor="errors", title="Most frequent errors", content=content)
-
-
-def _error_table(kind: Kind, rows: Sequence[WordError]) -> Markup:
-    columns = {
-        "substitution": ("Said", "Understood", "Times", "Of", "Examples"),
-        "deletion": ("Left out", "Times", "Of", "Examples"),
-        "insertion": ("Added", "Times", "Of", "Examples"),
-    }[kind]
-    texts = [i for i, name in enumerate(columns) if name not in ("Times", "Of")]
-    title, cells = _ERROR_TITLES[kind], [_error_row(row) for row in rows]
-    shown = table(title, columns, cells[:_ERRORS], texts=texts)
-    if len(cells) > _ERRORS:
-        rest = table(f"{title}, continued", columns, cells[_ERRORS:], texts=texts)
-        shown = join(shown, folded(f"{len(cells) - _ERRORS} more", rest))
-    return shown
-
-
-def _error_row(error: WordError) -> list[Cell]:
-    words = [word for word in (error.reference, error.hypothesis) if word]
-    examples = Markup("<br>").join(_example(error, example) for example in error.examples[:2])
-    return [*words, number(error.count), number(error.occurrences), examples]
-
-
-def _example(error: WordError, example: Example) -> Markup:
-    word = error.reference or f"+{error.hypothesis}"
-    return Markup('{} <mark>{}</mark> {} <span class="note">{}</span>').format(
-        example.before, word, example.after, example.id
-    )
-
-
-def characters(confusions: Confusions) -> Section:
-    """Return the chapter of confused characters."""
-    tables = [
-        _character_table(caption, found, confusions)
-        for caption, replaced in (("A character for another", True), ("Left out or added", False))
-        if (found := confusions.most_frequent(_CONFUSIONS, replaced=replaced))
-    ]
-    if not tables:
-        text = paragraph("No character is wrong.")
-        return Section(anchor="characters", title="Confused characters", content=text)
-    alt = "Matrix of which character was understood for which; the tables have the most frequent."
-    note = (
-        "The share of each character that became another; ␣ is the space, ∅ is nothing: a "
-        "character that was left out, or was added. The right ones are left out of the picture, "
-        f"and the rows of characters that were said fewer than {FEWEST_SAID} times."
-    )
-    chart = picture(plot_confusions(confusions), alt=alt)
-    content = join(paragraph(note), beside(chart, join(*tables)))
-    return Section(anchor="characters", title="Confused characters", content=content)
-
-
-def _character_table(
-    caption: str, found: Sequence[tuple[Step, int]], confusions: Confusions
-) -> Markup:
-    rows = [
-        [
-            symbol_name(step.reference),
-            symbol_name(step.hypothesis),
-            number(count),
-            number(confusions.occurrences(step.reference)),
-        ]
-        for step, count in found
-    ]
-    return table(caption, ("Said", "Understood", "Times", "Of"), rows, texts=(0, 1))
 
 
 def vocabulary(found: Vocabulary | None) -> Section:

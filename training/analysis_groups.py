@@ -17,6 +17,7 @@ DURATION_EDGES_S = (0.0, 2.0, 5.0, 10.0, 20.0, inf)
 SNR_EDGES_DB = (-inf, 10.0, 15.0, 20.0, 25.0, 30.0, 40.0, inf)
 _RATE_GROUPS = 5
 _CLIPS_A_RATE_GROUP = 20
+FEWEST_FOR_RATE_GROUPS = 2 * _CLIPS_A_RATE_GROUP
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -68,7 +68,7 @@ def table(
     body = join(*(_row(row, texts) for row in rows))
     return Markup(
         '<div class="scroll" tabindex="0" role="region" aria-label="{0}"><table>'
-        "<caption>{0}</caption><thead><tr>{1}</tr></thead><tbody>{2}</tbody></table></div>\n"
+        "<caption><span>{0}</span></caption><thead><tr>{1}</tr></thead><tbody>{2}</tbody></table></div>\n"
     ).format(caption, head, body)
 
 

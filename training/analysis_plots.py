@@ -10,11 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from training.analysis_confusions import ConfusionMatrix
 from training.analysis_findings import counted, percent
 from training.analysis_groups import Group
 from training.analysis_noise import NoiseCurve
 from training.analysis_statistics import Rate
-from training.analysis_words import NOTHING, Confusions
+from training.analysis_words import NOTHING
 from training.reliability import Reliability, draw_reliability
 
 if TYPE_CHECKING:
@@ -23,8 +24,7 @@ if TYPE_CHECKING:
 _WIDTH_IN = 4.6  # of a phone's screen, so that text is read there as it stands
 _LONGEST_NAME = 24
 MOST_BARS = 20
-_MOST_SYMBOLS = 40
-FEWEST_SAID = 10
+_COLOUR_TICKS = 4  # as far apart as each other, so that labels have room
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -147,30 +147,31 @@ def plot_noise(curve: NoiseCurve) -> Picture:
     return draw(paint, height_in=3.3)
 
 
-def plot_confusions(confusions: Confusions) -> Picture:
-    """Draw what each character of the references became, as a share; the right ones left out."""
-    symbols = confusions.symbols[-_MOST_SYMBOLS:]
-    if len(confusions.symbols) > _MOST_SYMBOLS:
-        frequent = sorted(confusions.symbols[:-1], key=confusions.occurrences)[-_MOST_SYMBOLS:]
-        symbols = (*sorted(frequent), NOTHING)
-    places = [confusions.symbols.index(symbol) for symbol in symbols]
-    counts = np.array(confusions.counts, float)[np.ix_(places, places)]
-    shares = counts / np.maximum(1, [[confusions.occurrences(symbol)] for symbol in symbols])
-    np.fill_diagonal(shares, np.nan)
-    shares[[confusions.occurrences(symbol) < FEWEST_SAID for symbol in symbols]] = np.nan
-
+def plot_confusions(matrix: ConfusionMatrix) -> Picture:
+    """Draw what each character of the references became, as a share."""
     from matplotlib.colors import PowerNorm
 
     def paint(figure: Figure, theme: Theme) -> None:
         axes = figure.subplots()
-        norm = PowerNorm(0.5, vmin=0)  # most shares are small
-        image = axes.imshow(shares, cmap=theme.colour_map, norm=norm, interpolation="nearest")
-        names = [symbol_name(symbol) for symbol in symbols]
+        norm = PowerNorm(0.5, vmin=0, vmax=matrix.limit)  # most shares are small
+        image = axes.imshow(
+            matrix.shares, cmap=theme.colour_map, norm=norm, interpolation="nearest"
+        )
+        names = [symbol_name(symbol) for symbol in matrix.symbols]
         axes.set_xticks(range(len(names)), names, fontsize=7.5)
         axes.set_yticks(range(len(names)), names, fontsize=7.5)
         axes.tick_params(length=0, pad=2)
         axes.set(xlabel="understood (∅: left out)", ylabel="said (∅: nothing, so added)")
-        bar = figure.colorbar(image, ax=axes, location="top", shrink=0.7, aspect=40, pad=0.02)
+        bar = figure.colorbar(
+            image,
+            ax=axes,
+            location="top",
+            shrink=0.7,
+            aspect=40,
+            pad=0.02,
+            extend="max" if matrix.is_capped else "neither",
+            ticks=norm.inverse(np.linspace(0, 1, _COLOUR_TICKS)),
+        )
         bar.ax.tick_params(labelsize=8)
         bar.ax.xaxis.set_major_formatter(lambda value, _: percent(value) if value else "0")
         bar.outline.set_visible(False)

@@ -16,7 +16,9 @@ from speech.audio import Waveform, write_atomically
 from training import analysis_chapters as chapters
 from training.analysis import Analysis
 from training.analysis_clip import Clip
+from training.analysis_errors import characters, errors
 from training.analysis_findings import Finding, counted, find, percent
+from training.analysis_groups import FEWEST_FOR_RATE_GROUPS
 from training.analysis_page import Section, join, link, paragraph
 from training.analysis_worst import WorstConfig, show_worst, worst
 
@@ -120,6 +122,7 @@ def _sections(analysis: Analysis, findings: Sequence[Finding]) -> list[Section]:
             analysis.by_speaking_rate,
             total,
             note="Characters of the reference, spaces with them, by the clip's whole duration.",
+            fewest=FEWEST_FOR_RATE_GROUPS,
         ),
         chapters.groups(
             "snr",
@@ -133,8 +136,8 @@ def _sections(analysis: Analysis, findings: Sequence[Finding]) -> list[Section]:
         *([chapters.noise(analysis.noise)] if analysis.noise else []),
         _speakers(analysis),
         chapters.groups("corpus", "By corpus", "Corpus", analysis.by_corpus, total),
-        chapters.errors(analysis.errors),
-        chapters.characters(analysis.confusions),
+        errors(analysis.errors),
+        characters(analysis.confusions),
         chapters.vocabulary(analysis.vocabulary),
         chapters.confidence(analysis.calibration),
     ]
@@ -158,8 +161,8 @@ def _worst_section(analysis: Analysis, shown: Sequence[Clip], clips: Markup) -> 
     mistakes = sum(clip.word_errors for clip in shown)
     share = mistakes / analysis.total.wer.errors
     note = (
-        f"{counted(len(shown), 'clip')} with the most errors a word; they hold {percent(share)} "
-        "of all errors. What was said stands over what was understood: ≠ another word, "
+        f"{counted(len(shown), 'clip')} with the most errors a word: {percent(share)} of all "
+        "errors. What was said stands over what was understood: ≠ another word, "
         "− left out, + added. This page holds their recordings: pass it on only to those who may "
         "hear them."
     )
