@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import signal
 import threading
 from collections.abc import Iterator
@@ -83,6 +84,7 @@ def _hearing(
         from captions.client import captions_of, stream_url
 
         stream_url(url)
+        logging.getLogger("websockets").setLevel(logging.CRITICAL)  # how it ends, our line says
         return lambda source: captions_of(source, url=url, key=key, hotwords=hotwords, stop=stop)
 
     from captions.session import CaptionSession

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, ClassVar
 
 from speech.transcript import Transcript, Word
@@ -63,12 +63,25 @@ def words_later(transcript: Transcript, offset_s: float) -> tuple[Word, ...]:
 
 
 def caption_from_json(values: dict[str, Any]) -> Caption:
-    """Return what `Caption.to_json` gave; `ValueError` if it is something else."""
+    """Return what `Caption.to_json` gave, without fields that are not known here.
+
+    Raises:
+        ValueError: it is something else.
+    """
     kinds: dict[str, type[Caption]] = {kind.kind: kind for kind in (Partial, Final)}
     try:
-        values = dict(values)
-        kind = kinds[values.pop("type")]
-        words = tuple(Word(**word) for word in values.pop("words", []))
-        return kind(**values, words=words)
+        kind = kinds[values["type"]]
+        words = tuple(Word(**_known(Word, word)) for word in values.get("words", []))
+        return kind(**{**_known(kind, values), "words": words})
     except (KeyError, TypeError) as error:
         raise ValueError(f"got {values!r:.80}; needed: a partial or a final") from error
+
+
+def _known(kind: type[Caption | Word], values: dict[str, Any]) -> dict[str, Any]:
+    """Return the texts and numbers that a class has fields for; `TypeError` if they are neither."""
+    names = [field.name for field in fields(kind) if field.name != "words"]
+    known = {name: values[name] for name in names if name in values}
+    for name, value in known.items():
+        if not isinstance(value, str if name == "text" else (int, float)):
+            raise TypeError(f"got {name} {value!r:.40}")
+    return known

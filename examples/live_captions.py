@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from websockets.asyncio.client import ClientConnection, connect
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
 
 CHUNK_S = 0.1
 
@@ -39,7 +39,10 @@ def parse_options() -> argparse.Namespace:
     parser.add_argument("--key", default=key, help="of the server; $STT_API_KEY if not given")
     parser.add_argument("--speed", type=float, default=1.0, help="1: as fast as it was spoken")
     parser.add_argument("--partials", action="store_true", help="print what is not final, too")
-    return parser.parse_args()
+    options = parser.parse_args()
+    if not options.speed > 0:
+        raise ValueError("--speed: no number over 0")
+    return options
 
 
 async def show_captions(options: argparse.Namespace) -> None:
@@ -49,17 +52,43 @@ async def show_captions(options: argparse.Namespace) -> None:
     async with connect(options.url, additional_headers=headers, compression=None) as server:
         await server.send(json.dumps({"type": "start", "sample_rate_hz": rate_hz}))
         sending = asyncio.create_task(send(server, chunks, options.speed))
-        async for text in server:
-            show(json.loads(text), partials=options.partials)
-        await sending
+        receiving = asyncio.create_task(receive(server, options))
+        tasks = [sending, receiving]
+        try:
+            await asyncio.wait(tasks, return_when=asyncio.FIRST_EXCEPTION)
+            for task in tasks:
+                if task.done():
+                    await task  # raises what it raised
+        finally:
+            sending.cancel()
+            receiving.cancel()
 
 
 async def send(server: ClientConnection, chunks: Iterator[bytes], speed: float) -> None:
     """Send a chunk whenever it would have been spoken, then say that it is over."""
-    for chunk in chunks:
-        await server.send(chunk)
-        await asyncio.sleep(CHUNK_S / speed)
-    await server.send(json.dumps({"type": "close"}))
+    try:
+        for chunk in chunks:
+            await server.send(chunk)
+            await asyncio.sleep(CHUNK_S / speed)
+        await server.send(json.dumps({"type": "close"}))
+    except ConnectionClosed:
+        pass  # why, `receive` says
+
+
+async def receive(server: ClientConnection, options: argparse.Namespace) -> None:
+    """Print what comes until the server has closed the socket; `ValueError` if that is early."""
+    is_over = False
+    async for text in server:
+        try:
+            message = json.loads(text)
+            kind = message["type"]
+        except (ValueError, TypeError, KeyError) as error:
+            got = f"got {text[:80]!r}"
+            raise ValueError(f"{options.url} is no server of live captions: {got}") from error
+        is_over = is_over or kind == "closed"
+        show(message, partials=options.partials)
+    if not is_over:
+        raise ValueError(f"the server ended the session: {server.close_code} {server.close_reason}")
 
 
 def show(message: dict[str, object], *, partials: bool) -> None:

@@ -42,8 +42,9 @@ def client(predictor: Predictor, tmp_path_factory: pytest.TempPathFactory) -> It
         max_recording_s=120.0,
         max_upload_bytes=2_000_000,
     )
-    with served(api.create_app(config, load=lambda _: predictor)) as (_, port):
-        yield client_of(port)
+    app = api.create_app(config, load=lambda _: predictor)
+    with served(app) as (_, port), client_of(port) as client:
+        yield client
 
 
 @pytest.fixture(scope="module")

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+import argparse
+import asyncio
+import runpy
 import shutil
+import socket
 import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import soundfile
+from websockets.sync.server import ServerConnection
 
 from predictor import load_predictor
 from service_config import AccessConfig, ServerConfig
-from tests.example_clients import BIN, copy_node_client, free_ports, run
+from tests.example_clients import BIN, ROOT, copy_node_client, free_ports, run
 from tests.live_server import Served, serving
 from tests.real_clients import skip_without
+from tests.test_captions_client import answering, answers
 from tests.test_examples import LIVE
 
 SAMPLE = "Data/samples/sample.wav"
 KEY = "a-key-of-a-person"
+NO = ("0", "nan", "-1", "-inf")  # speeds
 
 
 @pytest.fixture(scope="module")
@@ -101,9 +108,71 @@ def test_what_goes_wrong_is_one_line(command: list[str], served: Served, tmp_pat
         ([str(tmp_path / "stereo.wav"), "--url", served.url], "got 2 channels, 16 bits"),
         ([str(tmp_path / "slow.wav"), "--url", served.url], "8000"),
         ([SAMPLE, "--url", away], ""),
+        *(([SAMPLE, "--url", served.url, f"--speed={x}"], "--speed: no number over 0") for x in NO),
     ]:
         done = run([*command, *arguments])
         (line,) = done.stderr.splitlines()
         assert (done.returncode, done.stdout) == (1, "")
         assert line.startswith("error: ")
         assert wanted in line
+
+
+@pytest.mark.parametrize("is_all_sent", [True, False])
+@pytest.mark.parametrize("code", [1000, 1001, 1012])
+def test_a_session_that_the_server_ends_early_is_an_error(
+    command: list[str], code: int, is_all_sent: bool
+) -> None:
+    def handler(server: ServerConnection) -> None:
+        server.recv()
+        server.send('{"type": "ready"}')
+        while isinstance(server.recv(), bytes) and is_all_sent:
+            pass
+        server.close(code)
+
+    with answering(handler) as url:
+        done = run([*command, SAMPLE, "--url", url, "--speed", "100"])
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert line.startswith("error: ")
+    assert str(code) in line
+
+
+def test_a_connection_that_breaks_is_an_error(command: list[str]) -> None:
+    def handler(server: ServerConnection) -> None:
+        server.recv()
+        server.socket.shutdown(socket.SHUT_RDWR)
+
+    with answering(handler) as url:
+        done = run([*command, SAMPLE, "--url", url])
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert line.startswith("error: ")
+
+
+@pytest.mark.parametrize("message", ["[1]", '{"a": 1}', "<html>", "null"])
+def test_another_server_is_named_as_that(command: list[str], message: str) -> None:
+    with answering(answers(message)) as url:
+        done = run([*command, SAMPLE, "--url", url])
+    (line,) = done.stderr.splitlines()
+    assert (done.returncode, done.stdout) == (1, "")
+    assert line.startswith(f"error: {url} is no server of live captions: got ")
+    assert message in line
+
+
+def test_what_sending_raises_ends_the_python_client() -> None:
+    """In a server's session that goes on for ever."""
+    path = ROOT / "examples/live_captions.py"
+    example = runpy.run_path(str(path))
+
+    def chunks() -> Iterator[bytes]:
+        yield bytes(640)
+        raise ValueError("the disk is out")
+
+    async def show(url: str) -> None:
+        options = argparse.Namespace(wav=None, url=url, key=None, speed=1.0, partials=False)
+        await asyncio.wait_for(example["show_captions"](options), 60)
+
+    example["show_captions"].__globals__["read_chunks"] = lambda _: (16_000, chunks())
+    wanted = pytest.raises(ValueError, match="the disk is out")
+    with answering(answers('{"type": "ready"}')) as url, wanted:
+        asyncio.run(show(url))

@@ -344,8 +344,9 @@ def test_without_a_model_it_is_503(server_config: ServerConfig) -> None:
         raise OSError("the disk is gone")
 
     app = api.create_app(server_config, load=load)
-    with served(app) as (_, port), pytest.raises(openai.InternalServerError) as caught:
-        ask(client_of(port))
+    unavailable = pytest.raises(openai.InternalServerError)
+    with served(app) as (_, port), client_of(port) as client, unavailable as caught:
+        ask(client)
     assert caught.value.status_code == 503
     assert caught.value.response.headers["Retry-After"] == "5"
     assert caught.value.type == "server_error"

@@ -64,9 +64,15 @@ def port(server_config: ServerConfig, steps: Steps) -> Iterator[int]:
         yield port
 
 
-def test_deltas_come_while_the_rest_is_computed(port: int, steps: Steps) -> None:
+@pytest.fixture
+def client(port: int) -> Iterator[openai.OpenAI]:
+    with client_of(port) as client:
+        yield client
+
+
+def test_deltas_come_while_the_rest_is_computed(client: openai.OpenAI, steps: Steps) -> None:
     steps.allowed.release()
-    events = iter(ask(client_of(port), long_file(), stream=True))
+    events = iter(ask(client, long_file(), stream=True))
     assert next(events).type == "transcript.text.delta"
     before = steps.num_clips
     for _ in range(1000):
@@ -75,8 +81,7 @@ def test_deltas_come_while_the_rest_is_computed(port: int, steps: Steps) -> None
     assert 0 < before < steps.num_clips
 
 
-def test_a_stream_holds_its_turn_until_its_end(port: int, steps: Steps) -> None:
-    client = client_of(port)
+def test_a_stream_holds_its_turn_until_its_end(client: openai.OpenAI, steps: Steps) -> None:
     steps.allowed.release()
     events = iter(ask(client, long_file(), stream=True))
     next(events)
@@ -91,8 +96,7 @@ def test_a_stream_holds_its_turn_until_its_end(port: int, steps: Steps) -> None:
     assert ask(client).duration > 0
 
 
-def test_a_client_that_goes_ends_the_work(port: int, steps: Steps) -> None:
-    client = client_of(port)
+def test_a_client_that_goes_ends_the_work(client: openai.OpenAI, steps: Steps) -> None:
     steps.allowed.release()
     stream = ask(client, long_file(), stream=True)
     next(iter(stream))
@@ -115,9 +119,11 @@ def wait_for_a_turn(client: openai.OpenAI):
     raise AssertionError(f"no turn in {WAIT_S} s: the recording before is still worked on")
 
 
-def test_what_fails_midway_is_an_error_event_and_the_end(port: int, steps: Steps) -> None:
+def test_what_fails_midway_is_an_error_event_and_the_end(
+    client: openai.OpenAI, steps: Steps
+) -> None:
     steps.allowed.release()
-    events = iter(ask(client_of(port), long_file(), stream=True))
+    events = iter(ask(client, long_file(), stream=True))
     next(events)
     steps.fails = True
     steps.allowed.release()
@@ -125,14 +131,16 @@ def test_what_fails_midway_is_an_error_event_and_the_end(port: int, steps: Steps
         list(events)
     steps.fails = False
     steps.allowed.release()
-    assert wait_for_a_turn(client_of(port)).duration > 0  # the event came before the end
+    assert wait_for_a_turn(client).duration > 0  # the event came before the end
 
 
-def test_what_fails_before_the_first_event_has_a_status(port: int, steps: Steps) -> None:
+def test_what_fails_before_the_first_event_has_a_status(
+    client: openai.OpenAI, steps: Steps
+) -> None:
     steps.fails = True
     steps.allowed.release()
     with pytest.raises(openai.InternalServerError, match="the model went away") as caught:
-        ask(client_of(port), stream=True)
+        ask(client, stream=True)
     assert caught.value.status_code == 503
 
 
@@ -155,14 +163,14 @@ def test_events_are_lines_of_data(port: int, steps: Steps) -> None:
     assert "".join(event["delta"] for event in deltas) == done["text"] != ""
 
 
-def test_a_file_that_breaks_midway_is_an_error_event(port: int, steps: Steps) -> None:
+def test_a_file_that_breaks_midway_is_an_error_event(client: openai.OpenAI, steps: Steps) -> None:
     """Samples that are no numbers come after three minutes."""
     for _ in range(1000):
         steps.allowed.release()
     stretch = np.append(babble(6.0), np.zeros(round(2.5 * RATE_HZ), np.float32))
     waveform = np.tile(stretch, 28)
     waveform[-RATE_HZ] = np.nan
-    events = iter(ask(client_of(port), encode("wav-float", waveform, RATE_HZ), stream=True))
+    events = iter(ask(client, encode("wav-float", waveform, RATE_HZ), stream=True))
     assert next(events).type == "transcript.text.delta"
     with pytest.raises(openai.APIError, match="samples that are not finite") as caught:
         list(events)

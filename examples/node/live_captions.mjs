@@ -35,23 +35,39 @@ function parseOptions() {
   return { ...values, speed: Number(values.speed), path: positionals[0] };
 }
 
-/** Settle once the server has closed the socket. */
+/** Settle once the server has closed the socket; reject if that was before the end. */
 function showCaptions({ path, url, key, speed, partials }) {
   const { rateHz, pcm } = readWav(path);
   // A browser cannot set headers: there the key goes as a subprotocol, and works here too.
   const socket = new WebSocket(url, key ? ["stt", `stt-key.${key}`] : []);
+  let isOver = false;
   return new Promise((resolve, reject) => {
     socket.onerror = (event) => reject(new Error(event.message || `no answer from ${url}`));
-    socket.onclose = () => resolve();
+    socket.onclose = ({ code, reason }) => {
+      if (isOver) resolve();
+      else reject(new Error(`the server ended the session: ${code} ${reason}`));
+    };
     socket.onopen = () => socket.send(JSON.stringify({ type: "start", sample_rate_hz: rateHz }));
     socket.onmessage = ({ data }) => {
-      const message = JSON.parse(data);
-      if (message.type === "ready") sendAudio(socket, pcm, rateHz, speed).catch(reject);
-      if (message.type === "error") reject(new Error(message.message));
-      if (message.type === "partial" && partials) console.log(`  ${message.text}`);
-      if (message.type === "final" && message.text) console.log(message.text);
+      const message = parseMessage(data);
+      if (!message) reject(new Error(`${url} is no server of live captions: got ${String(data).slice(0, 80)}`));
+      else if (message.type === "ready") sendAudio(socket, pcm, rateHz, speed).catch(reject);
+      else if (message.type === "error") reject(new Error(message.message));
+      else if (message.type === "partial" && partials) console.log(`  ${message.text}`);
+      else if (message.type === "final" && message.text) console.log(message.text);
+      else if (message.type === "closed") isOver = true;
     };
   });
+}
+
+/** Return what the server says, or null if this is no such server. */
+function parseMessage(data) {
+  try {
+    const message = JSON.parse(data);
+    return typeof message.type === "string" ? message : null;
+  } catch {
+    return null;
+  }
 }
 
 /** Send a chunk whenever it would have been spoken, then say that it is over. */
