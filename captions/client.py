@@ -147,7 +147,8 @@ class _Session:
             self._join()
         if not self._is_closed or self._sending.is_alive():
             with suppress(OSError):
-                self._server.socket.shutdown(socket.SHUT_RDWR)
+                # not that of TLS, after which a thread that still sends would send in the clear
+                socket.socket.shutdown(self._server.socket, socket.SHUT_RDWR)
             self._join()
 
     def _join(self) -> None:

@@ -132,15 +132,14 @@ class CaptionSession:
 
     def finalize(self) -> list[Caption]:
         """End the utterance that is being spoken, as if silence followed; see `feed`."""
-        captions, heard_to = [], self._audio.end
+        captions = []
         if self._utterance is None:  # what is behind a cut is nobody's until the next step
             self._utterance = self._begin(self._tracker.speech(after=self._open_from))
         if self._utterance:
             reaches_end = self._utterance.speech.end >= self._audio.end
             rest = self._pending if reaches_end else self._pending[:0]
             captions = self._end(self._window(), rest)
-            heard_to += len(rest)
-        self._closed_to = min(heard_to, self._beginning())
+        self._closed_to = max(self._closed_to, min(self._audio.end, self._beginning()))
         return captions
 
     def _end_what_ended(self) -> list[Caption]:
@@ -175,25 +174,25 @@ class CaptionSession:
         return _Utterance(
             id=self._next_id - 1,
             start=start,
-            speech=Span(max(start, speech.start), speech.end),
+            speech=Span(max(start, speech.start), parts[-1].end),
             stabiliser=self._make_stabiliser(),
             decoded_to=start,
         )
 
     def _beginning(self) -> int:
-        """Return from where on there is sound that may yet be speech; the end if there is none.
+        """Return from where on there is sound, in no final, that goes on and may yet be speech.
 
-        It is too short so far to be told from a click, and no final has any of it.
+        It is too short so far to be told from a click. Where there is none: the end.
         """
         loud = self._tracker.loud(after=self._open_from)
-        if loud and loud[-1].start >= self._open_from and loud[-1].end >= self._audio.end:
+        if loud and loud[-1].end >= self._audio.end:
             return max(self._open_from, loud[-1].start - self._padding)
         return self._heard
 
     def _end(self, window: Span, rest: Waveform = NOTHING) -> list[Caption]:
         """Return the final of what is being spoken, up to the end of `window`, and `rest`."""
         utterance, transcript = self._spoken(), self._reader.whole(window, rest)
-        self._utterance, self._closed_to = None, window.end
+        self._utterance, self._closed_to = None, window.end + len(rest)
         self._audio.forget(window.end)
         utterance.speech = Span(utterance.speech.start, min(utterance.speech.end, window.end))
         if not (transcript.words or utterance.has_partials):

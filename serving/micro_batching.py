@@ -22,13 +22,15 @@ class _Clip:
     """A clip that waits, and where its caller waits for it.
 
     Attributes:
-        call: what brought it, the same of all that came with it.
-        turn: in samples of audio of its call; those of the lowest turn are next.
+        call: what brought it, the same of all that came with it, and its place among them.
+        turn: in samples of audio of its call; those of the lowest turn are next, and of these
+            those whose call has had none.
     """
 
     waveform: Waveform
     given_up: threading.Event | None
     call: object
+    place: int
     turn: float
     log_probs: Future[NDArray[np.float32]] = field(default_factory=Future)
 
@@ -108,7 +110,7 @@ class MicroBatcher:
             if self._closed:
                 raise ModelUnavailableError("the model is closed")
             clips = self._in_turn(waveforms, given_up)
-            self._waiting = sorted([*self._waiting, *clips], key=lambda clip: clip.turn)
+            self._waiting = sorted([*self._waiting, *clips], key=lambda c: (c.turn, c.place))
             self._changed.notify()
         return [clip.log_probs.result() for clip in clips]
 
@@ -121,8 +123,8 @@ class MicroBatcher:
     ) -> list[_Clip]:
         """Return the clips of a call, each to come when those before it are an equal share."""
         call, turn, clips = object(), self._turn, []
-        for waveform in waveforms:
-            clips.append(_Clip(waveform, given_up, call, turn))
+        for place, waveform in enumerate(waveforms):
+            clips.append(_Clip(waveform, given_up, call, place, turn))
             turn += len(waveform)
         return clips
 

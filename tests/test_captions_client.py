@@ -218,10 +218,12 @@ def test_ctrl_c_leaves_a_server_that_is_never_ready(wav: Path) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        with process:
+        try:
             assert is_asked.wait(60)
             process.send_signal(signal.SIGINT)
             output, error = process.communicate(timeout=60)
+        finally:
+            process.kill()
     assert (process.returncode, output) == (5, "")
     assert error == f"error: {url}: stopped before the server was ready\n"
 

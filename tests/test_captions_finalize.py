@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -23,12 +25,12 @@ STEP = 882
 
 
 class Noting(Predictor):
-    """Notes how many samples it is given."""
+    """Notes what it is given."""
 
-    lengths: list[int]
+    noted: list[np.ndarray]
 
     def transcribe_clip(self, waveform, options=None, *, given_up=None):
-        self.lengths.append(len(waveform))
+        self.noted.append(waveform)
         return super().transcribe_clip(waveform, options, given_up=given_up)
 
 
@@ -87,17 +89,42 @@ def test_speech_that_has_just_begun_is_left_to_what_follows(
     assert " ".join(one.text for one in finals(captions)).split()[:3] == final.text.split()[:3]
 
 
-def test_no_sample_is_in_two_finals(model_folder: Path) -> None:
-    predictor = Noting(LocalBackend(model_folder))
-    config = CaptionConfig(partial_interval_s=1000.0, streams=False)
+def heard_of(
+    predictor: Noting, waveform: np.ndarray, ends: Sequence[int], **settings: float
+) -> list[tuple[int, int]]:
+    """Feed a waveform, ended at these samples and at its end; return what each final is of."""
+    predictor.noted = []
+    config = CaptionConfig(partial_interval_s=1000.0, streams=False, **settings)
     session = CaptionSession(predictor, config)
-    first, second = STEP * 60 + STEP - 12, STEP * 40
-    waveform = np.concatenate([quiet(0.5), babble(10.0)]).astype(np.float32)[: first + second]
-    predictor.lengths = []
-    fed(session, waveform[:first])
-    session.finalize()
-    fed(session, waveform[first:])
-    session.finalize()
-    assert len(predictor.lengths) == 2
-    assert sum(predictor.lengths) <= len(waveform)
-    assert predictor.lengths[1] <= second
+    for start, end in pairwise([0, *ends, len(waveform)]):
+        fed(session, waveform[start:end])
+        session.finalize()
+    places = []
+    for noted in predictor.noted:
+        (start,) = np.flatnonzero(
+            (np.lib.stride_tricks.sliding_window_view(waveform, 8) == noted[:8]).all(axis=1)
+        ).tolist()
+        np.testing.assert_array_equal(waveform[start : start + len(noted)], noted)
+        places.append((start, start + len(noted)))
+    return places
+
+
+@pytest.mark.parametrize(
+    "ends",
+    [
+        pytest.param([60 * STEP + 870], id="in a step"),
+        pytest.param([60 * STEP + 870] * 2, id="twice"),
+        pytest.param([60 * STEP, 63 * STEP], id="again after a little"),
+        pytest.param([60 * STEP + 870, 62 * STEP + 3, 64 * STEP + 1, 90 * STEP], id="often"),
+    ],
+)
+def test_every_sample_of_speech_that_goes_on_is_in_one_final(
+    model_folder: Path, ends: list[int]
+) -> None:
+    waveform = np.concatenate([quiet(0.5), babble(4.0)]).astype(np.float32)
+    places = heard_of(Noting(LocalBackend(model_folder)), waveform, ends)
+    assert len(places) >= 2
+    for (_, end), (start, _) in pairwise(places):
+        assert start == end
+    assert places[0][0] <= 0.5 * RATE_HZ
+    assert places[-1][1] == len(waveform)

@@ -4,7 +4,13 @@
 
 from __future__ import annotations
 
+import threading
+
+from serving.local import LocalBackend
+from serving.micro_batching import MicroBatcher
+from serving_config import BatchingConfig
 from tests.test_micro_batching import (  # noqa: F401
+    Gate,
     batcher,
     clip,
     gate,
@@ -30,6 +36,36 @@ def test_a_single_clip_does_not_wait_for_all_of_anothers(batcher, gate, pool) ->
     assert len(many.result(60)) == 20
     place = gate.batches.index([length(1.0)])
     assert place == 2, "after what is computed already, and one batch of the other's"
+
+
+class Turnstile(Gate):
+    """Lets batches pass one by one."""
+
+    def __init__(self, backend: LocalBackend) -> None:
+        super().__init__(backend)
+        self.go_on.set()
+        self.allowed = threading.Semaphore(0)
+
+    def log_probs(self, waveforms, given_up=None):
+        self.batches.append([len(waveform) for waveform in waveforms])
+        self.started.set()
+        assert self.allowed.acquire(timeout=60)
+        return self.backend.log_probs(waveforms)
+
+
+def test_who_comes_while_anothers_first_clips_are_computed_is_next(local, pool) -> None:
+    turnstile = Turnstile(local)
+    batcher = MicroBatcher(turnstile, BatchingConfig(max_clips=8))
+    many = pool.submit(batcher.log_probs, [clip(6.0, seed=i) for i in range(20)])
+    assert turnstile.started.wait(60)
+    wait_for_clips(batcher, 12)
+    one = pool.submit(batcher.log_probs, [clip(1.0)])
+    wait_for_clips(batcher, 13)
+    turnstile.allowed.release(10)
+    assert len(one.result(60)) == 1
+    assert len(many.result(60)) == 20
+    assert turnstile.batches[1] == [length(1.0)]
+    batcher.close()
 
 
 def test_two_callers_have_equal_shares(batcher, gate, pool) -> None:

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import logging
 import socket
 
 import pytest
@@ -55,6 +56,16 @@ def test_what_is_no_handshake_is_answered_and_closed(served: Served, sent: bytes
         b"each"
     ) in got
     served.wait_until(lambda: not served.server.server_state.connections)
+
+
+def test_a_head_that_is_no_handshake_is_answered_without_words(
+    served: Served, caplog: pytest.LogCaptureFixture
+) -> None:
+    got = answer(served, head("HEAD", "/v1/stream", **{"Content-Length": "5"}) + b"abcde")
+    assert got.startswith(b"HTTP/1.1 400 ")
+    assert got.endswith(b"\r\n\r\n")
+    served.wait_until(lambda: not served.server.server_state.connections)
+    assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
 
 
 def test_another_method_is_refused(served: Served) -> None:

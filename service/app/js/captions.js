@@ -18,9 +18,9 @@ export class Captions {
   /**
    * @param {object} listener
    * @param {(problem: string) => void} listener.onEnd with what went wrong, or nothing
-   * @param {(recording: File, transcript: Transcript | undefined, isWhole: boolean) => void}
-   *   listener.onKept is given, after the end, what was heard and its words; all of them are there
-   *   only if it is whole
+   * @param {(recording: File, transcript: Transcript | undefined, hasFinals: boolean) => void}
+   *   listener.onKept is given, after the end, what was heard, its words, and whether any of them are
+   *   final
    */
   constructor(listener) {
     this.listener = listener;

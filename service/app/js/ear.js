@@ -52,5 +52,9 @@ function pageEar(context, onHeard) {
     );
   };
   node.connect(context.destination); // it is silent there, and else hears nothing
-  return { node, end: async () => node.disconnect() };
+  const end = async () => {
+    await new Promise((resolve) => setTimeout(resolve, (2000 * CHUNK_SAMPLES) / context.sampleRate));
+    node.disconnect();
+  };
+  return { node, end };
 }

@@ -76,13 +76,13 @@ function remove(item) {
 /**
  * @param {File} recording
  * @param {import("./api.js").Transcript | undefined} transcript
- * @param {boolean} isWhole whether all its words are there
+ * @param {boolean} hasFinals whether any of its words are final
  */
-function keepCaptions(recording, transcript, isWhole) {
+function keepCaptions(recording, transcript, hasFinals) {
   if (!transcript) return give([recording], { recorded: true });
   const item = queue.add(recording, { transcript, recorded: true });
   showing.open(item);
-  if (!isWhole) queue.retry(item);
+  if (!hasFinals) queue.retry(item);
 }
 
 takeFiles(take);

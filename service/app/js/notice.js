@@ -4,20 +4,21 @@ import { find } from "./dom.js";
 
 const SHOWN_MS = 15_000;
 let timer = 0;
-/** @type {(() => void) | null} */
-let goBack = null;
+/** @type {(() => void)[]} */
+let undos = [];
 
 /**
- * Say something for a while; it stays as long as the mouse or the keyboard is at it.
+ * Say something for a while; it stays as long as the mouse or the keyboard is at it. What can be
+ * undone can be so until then, also when something else is said meanwhile.
  *
  * @param {string} words
- * @param {() => void} [undo] what the button `Undo` does; without it there is none
+ * @param {() => void} [undo] what the button `Undo` does, besides what it did already
  */
 export function notify(words, undo) {
-  goBack = undo ?? null;
+  if (undo) undos.push(undo);
   find("#notice-words").textContent = words;
   find("#news").textContent = undo ? `${words} Undo is at the end of the page.` : words;
-  find("#undo").hidden = !undo;
+  find("#undo").hidden = undos.length === 0;
   find("#notice").hidden = false;
   clearTimeout(timer);
   timer = setTimeout(fade, SHOWN_MS);
@@ -26,7 +27,10 @@ export function notify(words, undo) {
 function fade() {
   const notice = find("#notice");
   if (notice.matches(":hover, :focus-within")) timer = setTimeout(fade, SHOWN_MS);
-  else notice.hidden = true;
+  else {
+    notice.hidden = true;
+    undos = [];
+  }
 }
 
 /** Let the button undo. */
@@ -34,7 +38,6 @@ export function startNotices() {
   find("#undo").addEventListener("click", () => {
     find("#notice").hidden = true;
     find("#choose").focus({ preventScroll: true });
-    goBack?.();
-    goBack = null;
+    for (const undo of undos.splice(0)) undo();
   });
 }

@@ -19,7 +19,7 @@ export class Sound {
    * @param {() => void} parts.onStart called before the microphone is opened
    * @param {(recording: File) => void} parts.onRecording
    * @param {(recording: File) => void} parts.onDiscarded
-   * @param {(recording: File, transcript: Transcript | undefined, isWhole: boolean) => void}
+   * @param {(recording: File, transcript: Transcript | undefined, hasFinals: boolean) => void}
    *   parts.onCaptioned is given what captions heard, and their words
    * @param {() => void} parts.onTrouble called when captions ended by themselves
    */
